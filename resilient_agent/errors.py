@@ -1,0 +1,98 @@
+"""Every exception that this library raises of its own accord, on one page.
+
+The failure of a user's function is never among them: it comes out of `@resilient` as the
+very object that was raised. What stands here is said about sessions and their storage.
+Wrong arguments are plain `TypeError` and `ValueError`, raised where they are given.
+
+Each class keeps what it was built from in `args`, so that all of them survive `pickle`
+and `copy`.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "InvalidSessionId",
+    "NotStorable",
+    "ResilientAgentError",
+    "SessionBusy",
+    "SessionClosed",
+    "SessionError",
+    "SessionLost",
+    "StorageError",
+    "StorageFull",
+    "UnsupportedFormat",
+]
+
+
+class ResilientAgentError(Exception):
+    """The base of all errors of this library: `except ResilientAgentError` catches each of them."""
+
+
+class NotStorable(ResilientAgentError, ValueError):
+    """A message or an extra holds something that JSON cannot give back as it was.
+
+    Raised before anything stored is touched.
+
+    Attributes:
+        path: the place, as in `$[0].content[2].source`; `$` is what was handed over.
+        reason: what stands there, and what to do about it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class SessionError(ResilientAgentError):
+    """The base of what can go wrong between a guard and its session."""
+
+
+class InvalidSessionId(SessionError, ValueError):
+    """A session id that cannot name a session: empty, or with a lone surrogate."""
+
+
+class SessionBusy(SessionError):
+    """Somebody holds this session: another guard in this process, or another process.
+
+    Attributes:
+        session_id: the id that was asked for.
+        holder: who holds it, in words, as far as the log tells.
+    """
+
+    def __init__(self, session_id: str, holder: str) -> None:
+        super().__init__(session_id, holder)
+        self.session_id = session_id
+        self.holder = holder
+
+    def __str__(self) -> str:
+        return (
+            f"session {self.session_id!r} is held by {self.holder}. "
+            "Wait until that guard is left, or use another session id."
+        )
+
+
+class SessionClosed(SessionError):
+    """The session was used after its guard had been left."""
+
+
+class SessionLost(SessionError):
+    """The session's log was deleted or replaced under a live guard, or belongs to a parent process.
+
+    Nothing of what was just handed over is stored.
+    """
+
+
+class UnsupportedFormat(SessionError):
+    """The log was written by a newer version of this library. It is left as it is."""
+
+
+class StorageError(ResilientAgentError, OSError):
+    """The storage refused. `errno`, `strerror` and `filename` are those of the system's error."""
+
+
+class StorageFull(StorageError):
+    """No room: disk full, quota used up, or the file may not grow. What was acknowledged is intact."""
