@@ -1,0 +1,71 @@
+"""`fn.statistics`: the numbers of the last call, per task or thread.
+
+They are kept in a context variable, as a mapping that is replaced and never changed: contexts
+are copied by reference, and no two calls may ever meet in one dict. A call that succeeds at
+once leaves nothing here; it only takes away what an earlier one left.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from resilient_agent._control import Controller
+
+__all__ = ["Statistics", "forget", "remember"]
+
+_REMEMBERED: Final = 64  # functions per context: one that decorates on the fly must not grow it for ever
+_AT_ONCE: Final = MappingProxyType({"attempt_number": 1, "idle_for": 0, "delay_since_first_attempt": 0})
+_NOTHING: Final[Mapping[Controller, Mapping[str, Any]]] = MappingProxyType({})
+
+_last: contextvars.ContextVar[Mapping[Controller, Mapping[str, Any]]] = contextvars.ContextVar(
+    "resilient_agent_statistics", default=_NOTHING
+)
+
+
+class Statistics(Mapping[str, Any]):
+    """A live view, under tenacity's names, of the last call in the task or thread that looks.
+
+    Keys: `attempt_number` (1 where the first attempt succeeded), `idle_for` (seconds waited)
+    and `delay_since_first_attempt`; of a call that failed at least once also `start_time`. Time
+    is counted from the first failure on, or from the start where a `stop=` or `before=` asked for it.
+    """
+
+    __slots__ = ("_control",)
+
+    def __init__(self, control: Controller) -> None:
+        self._control = control
+
+    def __getitem__(self, key: str) -> Any:
+        return self._now()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def __repr__(self) -> str:
+        return repr(dict(self._now()))
+
+    def _now(self) -> Mapping[str, Any]:
+        return _last.get().get(self._control, _AT_ONCE)
+
+
+def remember(control: Controller, numbers: Mapping[str, Any]) -> None:
+    """A call that failed at least once has ended in this context."""
+    known = {other: kept for other, kept in _last.get().items() if other is not control}
+    if len(known) >= _REMEMBERED:
+        del known[next(iter(known))]
+    _last.set(MappingProxyType({**known, control: numbers}))
+    control.stale = True
+
+
+def forget(control: Controller) -> None:
+    """A call begins in this context: the numbers of the one before it no longer count."""
+    known = _last.get()
+    if control in known:
+        _last.set(MappingProxyType({other: kept for other, kept in known.items() if other is not control}))
