@@ -1,0 +1,219 @@
+"""`ConversationRecovery`: the reference's snapshots, kept in the same logs as `session_guard`'s.
+
+Decides how whole snapshots become records: what was stored already is not written again.
+Reads the reference's own files (`<id>.json`) too, and takes them over when they are written to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from resilient_agent import clock
+from resilient_agent.session._crossing import decided
+from resilient_agent.session.content import decode, encode
+from resilient_agent.session.history import interruption_fields
+from resilient_agent.session.stores.file import FileLog, FileStore
+
+__all__ = ["ConversationRecovery"]
+
+logger: Final = logging.getLogger("resilient_agent.session")
+
+Snapshot = dict[str, Any]
+
+
+class ConversationRecovery:
+    """Snapshots of conversations. New code is safer with `session_guard`, which saves each message.
+
+    A snapshot is whole or absent, whatever happens while it is saved, and all its messages are
+    kept. Sessions of `session_guard` in the same folder are shown as well.
+
+    Args:
+        snapshot_dir: the folder; when not given that of `session_guard`.
+
+    Example:
+        >>> import asyncio, tempfile
+        >>> recovery = ConversationRecovery(tempfile.mkdtemp())
+        >>> asyncio.run(recovery.save_snapshot("ticket-42", [{"role": "user", "content": "hello"}]))
+        True
+        >>> asyncio.run(recovery.restore_snapshot("ticket-42"))["message_count"]
+        1
+    """
+
+    def __init__(self, snapshot_dir: str | os.PathLike[str] | None = None) -> None:
+        self._store = FileStore(snapshot_dir)
+
+    async def save_snapshot(
+        self, session_id: str, messages: Iterable[Mapping[str, Any]], extra: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Store the conversation as it is now; on the disk when this returns.
+
+        Returns:
+            True. What cannot be stored is an error, and the snapshot before it stays.
+
+        Raises:
+            NotStorable: something in it is no JSON.
+            SessionBusy: a guard or another process holds the session.
+            StorageError: the disk refused.
+        """
+        data, extra_data = encode(list(messages)), encode(dict(extra or {}))
+        await decided(lambda: self._save(session_id, data, extra_data))
+        return True
+
+    async def restore_snapshot(self, session_id: str) -> Snapshot | None:
+        """The snapshot, or None where there is none.
+
+        Returns:
+            A dict with `session_id`, `saved_at` (seconds since 1970), `message_count`, `messages`,
+            `extra`, and `interrupted` (True) and `interrupted_at` where the session ended badly.
+        """
+        return await decided(lambda: self._restore(session_id))
+
+    async def delete_snapshot(self, session_id: str) -> bool:
+        """Remove the snapshot; whether there was one.
+
+        Raises:
+            SessionBusy: a guard or another process holds the session.
+        """
+        return await decided(lambda: self._delete(session_id))
+
+    async def mark_interrupted(self, session_id: str) -> bool:
+        """Mark the session as interrupted; whether there was one.
+
+        Raises:
+            SessionBusy: a guard or another process holds the session.
+        """
+        return await decided(lambda: self._mark(session_id))
+
+    def list_interrupted_sessions(self) -> list[Snapshot]:
+        """The sessions that ended badly, newest first.
+
+        Returns:
+            Dicts with `session_id`, `message_count`, `interrupted_at` (seconds since 1970),
+            `age_seconds` and `path`.
+        """
+        now = clock.wall()
+        found = {entry["session_id"]: entry for entry in (*self._old_interrupted(), *self._interrupted())}
+        newest_first = sorted(found.values(), key=lambda entry: entry["interrupted_at"], reverse=True)
+        return [{**entry, "age_seconds": max(0.0, now - entry["interrupted_at"])} for entry in newest_first]
+
+    def _save(self, session_id: str, messages: bytes, extra: bytes) -> None:
+        with self._claimed(session_id) as log:
+            _record(log, messages, extra)
+            log.append("closed", {})
+        self._old_path(session_id).unlink(missing_ok=True)
+
+    def _restore(self, session_id: str) -> Snapshot | None:
+        found, history = self._store.find(session_id), self._store.read(session_id)
+        if found is None or history is None:
+            return self._old(session_id)
+        snapshot: Snapshot = {
+            "session_id": session_id,
+            "saved_at": found.saved_at.timestamp(),
+            "message_count": len(history.messages),
+            "messages": history.messages,
+            "extra": history.extra,
+        }
+        if found.interruption is not None:
+            snapshot |= {"interrupted": True, "interrupted_at": found.interruption.at.timestamp()}
+        return snapshot
+
+    def _delete(self, session_id: str) -> bool:
+        had_old = self._old(session_id) is not None
+        if had_old:
+            self._old_path(session_id).unlink(missing_ok=True)
+        return self._store.delete(session_id) or had_old
+
+    def _mark(self, session_id: str) -> bool:
+        old = self._old(session_id)
+        if old is None and self._store.find(session_id) is None:
+            return False
+        with self._claimed(session_id) as log:
+            if log.was == "new" and old is not None:
+                _record(log, encode(old["messages"]), encode(old["extra"]))
+            fields = interruption_fields("marked", None, None)
+            log.append("interrupted", {name: encode(value) for name, value in fields.items()})
+        if old is not None:
+            self._old_path(session_id).unlink(missing_ok=True)
+        return True
+
+    def _interrupted(self) -> Iterator[Snapshot]:
+        for found in self._store.scan():
+            if found.interruption is not None:
+                yield {
+                    "session_id": found.session_id,
+                    "message_count": found.message_count,
+                    "interrupted_at": found.interruption.at.timestamp(),
+                    "path": str(found.path),
+                }
+
+    @contextlib.contextmanager
+    def _claimed(self, session_id: str) -> Iterator[FileLog]:
+        log = self._store.claim(session_id)
+        try:
+            yield log
+        except BaseException:
+            log.abandon()
+            raise
+        finally:
+            log.release()
+
+    # -- the reference's own files ----------------------------------------------------------------
+
+    def _old_path(self, session_id: str) -> Path:
+        """Where the reference kept a session; `a/b` and `a_b` share that file, so its content has to be asked."""
+        name = session_id.replace("/", "_").replace("\\", "_")
+        return self._store.folder / f"{name}.json"
+
+    def _old(self, session_id: str) -> Snapshot | None:
+        """A session in the reference's own format, or None."""
+        self._store.path(session_id)  # refuses what is no session id
+        try:
+            snapshot = _read_old(self._old_path(session_id))
+        except (OSError, ValueError):  # not there, or a name that no file can have
+            return None
+        return snapshot if snapshot is not None and snapshot["session_id"] == session_id else None
+
+    def _old_interrupted(self) -> Iterator[Snapshot]:
+        for path in sorted(self._store.folder.glob("*.json")):
+            with contextlib.suppress(OSError):
+                snapshot = _read_old(path)
+                if snapshot is not None and snapshot.get("interrupted"):
+                    yield {
+                        "session_id": snapshot["session_id"],
+                        "message_count": snapshot["message_count"],
+                        "interrupted_at": snapshot["interrupted_at"],
+                        "path": str(path),
+                    }
+
+
+def _record(log: FileLog, messages: bytes, extra: bytes) -> None:
+    """One record with what is new: of a conversation that went on only the messages that came to it."""
+    stored, wanted = log.history.messages, decode(messages)
+    goes_on = wanted[: len(stored)] == stored
+    new = encode(wanted[len(stored) :]) if goes_on else messages
+    log.append("appended" if goes_on else "replaced", {"messages": new, "extra": extra})
+
+
+def _read_old(path: Path) -> Snapshot | None:
+    """A file in the reference's format as a snapshot; None, and told, where it is none."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        snapshot: Snapshot = {
+            "session_id": content["session_id"],
+            "saved_at": float(content["saved_at"]),
+            "message_count": len(content["messages"]),
+            "messages": list(content["messages"]),
+            "extra": dict(content.get("extra") or {}),
+        }
+        if content.get("interrupted"):
+            snapshot |= {"interrupted": True, "interrupted_at": float(content["interrupted_at"])}
+    except (ValueError, KeyError, TypeError) as error:
+        logger.warning("%s is no snapshot that can be read (%s); it is left as it is", path, type(error).__name__)
+        return None
+    return snapshot

@@ -1,0 +1,150 @@
+"""The few things that a log asks of the file system: lock, write whole, sync, and say who refused.
+
+Knows file descriptors and errors of the system; knows neither sessions nor records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from resilient_agent.errors import StorageError, StorageFull
+
+try:
+    import fcntl
+except ImportError as missing:  # pragma: no cover - Windows
+    raise ImportError("sessions in files need a POSIX system (Linux, macOS): this one has no fcntl") from missing
+
+__all__ = [
+    "lock",
+    "make_folder",
+    "opened",
+    "read_all",
+    "refused",
+    "same_file",
+    "sync",
+    "sync_folder",
+    "write_at",
+]
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_LOOKERS: Final = 500  # tries of a millisecond: a listing holds a log for far less
+
+
+@contextlib.contextmanager
+def refused(doing: str, path: Path) -> Iterator[None]:
+    """Turn an error of the system into one that says what was being done and what is safe.
+
+    Raises:
+        StorageFull: no room.
+        StorageError: anything else.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        number = error.errno or 0
+        what = f"could not {doing}: {error.strerror or error}"
+        if number in _FULL:
+            raise StorageFull(number, f"{what}. Make room; what was acknowledged is safe", str(path)) from error
+        if number == errno.ELOOP:
+            what = f"could not {doing}: it is a symbolic link, which is not followed"
+        raise StorageError(number, what, str(path)) from error
+
+
+def make_folder(folder: Path) -> None:
+    """See that the folder is there, for its owner alone (0700, whatever the umask)."""
+    if folder.is_dir():
+        return
+    with refused("create the folder for sessions (store= or RESILIENT_AGENT_HOME chooses another)", folder):
+        missing = [folder, *(parent for parent in folder.parents if not parent.exists())]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            folder.chmod(0o700)
+        for made in missing:  # a folder is there after a power cut when its parent was synced
+            sync_folder(made.parent)
+
+
+@contextlib.contextmanager
+def opened(path: Path, flags: int) -> Iterator[int]:
+    """A file descriptor that is closed again unless the body takes it over by raising nothing and keeping it."""
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def lock(fd: int, *, exclusive: bool) -> bool:
+    """Take the kernel's lock on an open file without waiting; whether it was had.
+
+    It is held until the last copy of the descriptor is closed, by us or by the kernel when
+    the process is gone, however it went. Whoever only looks takes it shared, for a moment: an
+    owner that meets nobody but lookers tries again.
+    """
+    for _ in range(_LOOKERS):
+        if _try_lock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH):
+            return True
+        if not exclusive or not _try_lock(fd, fcntl.LOCK_SH):
+            return False
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        time.sleep(0.001)
+    return False
+
+
+def _try_lock(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def same_file(fd: int, path: Path) -> bool:
+    """Whether the path still names the open file: it may have been deleted or replaced meanwhile."""
+    try:
+        named = path.lstat()
+    except FileNotFoundError:
+        return False
+    ours = os.fstat(fd)
+    return (named.st_ino, named.st_dev) == (ours.st_ino, ours.st_dev)
+
+
+def read_all(fd: int, offset: int = 0) -> bytes:
+    """The file's content from `offset` to its end."""
+    parts = []
+    while part := os.pread(fd, 1 << 20, offset):
+        parts.append(part)
+        offset += len(part)
+    return b"".join(parts)
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """Write all of it, or raise: a write may come back short, which is how a full disk begins."""
+    written = os.pwrite(fd, data, offset)
+    if written != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def sync(fd: int) -> None:
+    """Return when the file's content survives a power cut."""
+    if hasattr(fcntl, "F_FULLFSYNC"):  # pragma: no cover - macOS, where fsync stops at the drive's cache
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the folder's entries, made or removed, survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
