@@ -1,0 +1,179 @@
+"""What users write, checked by mypy --strict and by pyright. Never run.
+
+A line that carries both ignores is a mistake that both checkers have to see: an ignore that is
+not needed is an error in each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, assert_type
+
+import tenacity
+
+from resilient_agent import (
+    AsyncSession,
+    BackoffConfig,
+    Classification,
+    ConversationRecovery,
+    ErrorClassifier,
+    ErrorType,
+    Interruption,
+    Resilient,
+    RetryExecutor,
+    Rule,
+    Session,
+    When,
+    interrupted_sessions,
+    resilient,
+    retry_if_retryable,
+    session_guard,
+    stop_by_error,
+    wait_by_error,
+)
+
+# -- functions ---------------------------------------------------------------------------------
+
+
+@resilient
+def plain(question: str, *, limit: int = 1) -> list[str]:
+    return [question] * limit
+
+
+@resilient(max_retries=2, on_retry=lambda attempt, error, delay: [attempt, error, delay])
+async def coroutine(question: str, limit: int = 1) -> bytes:
+    return question.encode() * limit
+
+
+class Callable1:
+    def __call__(self, number: int) -> str:
+        return str(number)
+
+
+assert_type(plain("why?", limit=2), list[str])
+plain(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+plain()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+plain("why?", lim=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+plain("why?", 2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+as_callable: Callable[[str], list[str]] = plain
+as_coroutine: Callable[[str], Coroutine[Any, Any, bytes]] = coroutine
+as_resilient: Resilient[[int], str] = resilient(Callable1())
+assert_type(resilient(functools.partial(plain, "why?"))(), list[str])
+assert_type(resilient(max_retries=1)(Callable1())(1), str)
+
+
+async def awaits() -> None:
+    assert_type(await coroutine("why?", limit=2), bytes)
+    assert_type(await asyncio.create_task(coroutine("why?")), bytes)
+    await coroutine(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await coroutine("why?", lim=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+# -- methods -----------------------------------------------------------------------------------
+
+
+class Agent:
+    @resilient
+    def ask(self, question: str, limit: int = 1) -> str:
+        return question * limit
+
+    @resilient(backoff=BackoffConfig(jitter=0.5))
+    async def think(self, question: str) -> str:
+        return question
+
+    @staticmethod
+    @resilient
+    def static(question: str) -> str:
+        return question
+
+    @classmethod
+    @resilient
+    def of_class(cls, question: str) -> str:
+        return question
+
+
+agent = Agent()
+assert_type(agent.ask("why?", limit=2), str)
+assert_type(Agent.ask(agent, "why?"), str)
+assert_type(agent.static("why?"), str)
+assert_type(Agent.static("why?"), str)
+assert_type(agent.of_class("why?"), str)
+assert_type(Agent.of_class("why?"), str)
+agent.ask(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+agent.ask()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+agent.ask("why?", lim=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+agent.static(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+agent.of_class(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def awaits_methods() -> None:
+    assert_type(await agent.think("why?"), str)
+    await agent.think(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# -- what a decorated function has beside its signature ------------------------------------------
+
+assert_type(plain.retry_with(max_retries=5, wait=tenacity.wait_none())("why?"), list[str])
+plain.retry_with(max_retry=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+resilient(max_retries="2")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+attempts: int = plain.statistics["attempt_number"]
+more_attempts: int = agent.ask.statistics["attempt_number"]
+plain.retry.wait = tenacity.wait_none()
+assert_type(plain.__wrapped__("why?"), list[str])
+
+# -- classifier and strategies -------------------------------------------------------------------
+
+classifier = ErrorClassifier(
+    BackoffConfig(base_delay_ms=10, shape="linear"),
+    rules=[Rule("ours/x", when=When(status=418), then=ErrorType.DEGRADED, because="it is a teapot")],
+)
+verdict = classifier.classify(ValueError())
+error_type, backoff = verdict
+assert_type(verdict, Classification)
+assert_type(error_type, ErrorType)
+assert_type(backoff, BackoffConfig)
+assert_type(verdict.retry_after, float | None)
+assert_type(classifier.compute_delay(0, backoff), float)
+
+
+@tenacity.retry(
+    retry=retry_if_retryable(classifier) | tenacity.retry_if_result(lambda result: result is None),
+    wait=wait_by_error(classifier) + tenacity.wait_random(0, 1),
+    stop=stop_by_error(classifier) | tenacity.stop_after_delay(60),
+)
+def with_plain_tenacity() -> None: ...
+
+
+@resilient(
+    retry=retry_if_retryable() & tenacity.retry_if_exception_type(OSError),
+    stop=tenacity.stop_after_delay(60) | stop_by_error(),
+    wait=tenacity.wait_exponential() + wait_by_error(),
+)
+def with_strategies() -> int:
+    return 1
+
+
+assert_type(with_strategies(), int)
+
+# -- sessions ------------------------------------------------------------------------------------
+
+
+async def sessions() -> None:
+    async with session_guard("ticket-42", keep=True) as session:
+        assert_type(session, AsyncSession)
+        await session.append({"role": "user", "content": "hello"})
+        await session.extend([{"role": "user"}, {"role": "assistant"}])
+        await session.replace(session.messages[-2:])
+        await session.set_extra({"step": 1})
+        assert_type(session.messages, list[dict[str, Any]])
+        assert_type(session.interruption, Interruption | None)
+    with session_guard("ticket-42", store="folder", resume=False) as plain_session:
+        assert_type(plain_session, Session)
+        plain_session.append({"role": "user", "content": "hello"})
+    assert_type([found.session_id for found in interrupted_sessions()], list[str])
+    assert_type(await RetryExecutor().execute_with_retry(awaits, max_retries=1), None)
+    assert_type(await RetryExecutor().execute_with_retry(str, 1), str)
+    assert_type(await ConversationRecovery().restore_snapshot("ticket-42"), dict[str, Any] | None)
