@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from resilient_agent import clock
 from resilient_agent.errors import StorageError, StorageFull
 
 try:
@@ -95,7 +95,7 @@ def lock(fd: int, *, exclusive: bool) -> bool:
         if not exclusive or not _try_lock(fd, fcntl.LOCK_SH):
             return False
         fcntl.flock(fd, fcntl.LOCK_UN)
-        time.sleep(0.001)
+        clock.sleep(0.001)
     return False
 
 

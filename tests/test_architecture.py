@@ -1,0 +1,127 @@
+"""The house stands as it was drawn: imports go one way, knowledge is data, one room per foreign library."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import resilient_agent
+
+PACKAGE = Path(resilient_agent.__file__).parent
+
+# From the ground floor up. A room imports from lower rows; within its row only where ALLOWED says so.
+ROWS = (
+    ("errors", "verdict", "backoff", "clock"),
+    ("classify", "session.content", "session.record", "session.history"),
+    ("strategies", "session.stores"),
+    ("_statistics", "_call", "_shapes", "session._crossing"),
+    ("_control", "decorator", "executor", "session.guard", "session.snapshots", "session", "testing"),
+    ("",),
+)
+ALLOWED = {
+    ("verdict", "backoff"),
+    ("session.history", "session.record"),
+    ("_call", "_statistics"),
+    ("_shapes", "_call"),
+    ("_shapes", "_statistics"),
+    ("decorator", "_control"),
+    ("executor", "_control"),
+}
+# Libraries that are not ours, and the only rooms that may name them.
+FOREIGN = {
+    "anyio": {"clock", "_shapes", "executor", "session._crossing", "session.guard"},
+    "fcntl": {"session.stores"},
+    "logging": {"_call", "session.stores", "session.guard", "session.snapshots"},
+    "platformdirs": {"session.stores"},
+    "tenacity": {"strategies", "_call", "_control", "decorator"},
+    "time": {"clock", "testing"},
+    "zlib": {"session.record"},
+}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        yield name.removesuffix("__init__").removesuffix("."), ast.parse(path.read_text("utf-8"))
+
+
+def room_of(module):
+    """The longest room name that the module is or lies in."""
+    rooms = [room for row in ROWS for room in row if room == module or (room and module.startswith(f"{room}."))]
+    assert rooms, f"{module} has no room in the table"
+    return max(rooms, key=len)
+
+
+def imports(tree, *, at_run_time_only):
+    """Every module that is imported, those for annotations only where they are asked for."""
+    guarded = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if at_run_time_only and node in guarded:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from inner if node.module == "resilient_agent" else [node.module]
+
+
+def test_imports_go_one_way():
+    """A room knows only what lies below it."""
+    row_of = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
+    for module, tree in modules():
+        here = room_of(module)
+        for name in imports(tree, at_run_time_only=True):
+            if not name.startswith("resilient_agent."):
+                continue
+            there = room_of(name.removeprefix("resilient_agent."))
+            fine = there == here or row_of[there] < row_of[here] or (here, there) in ALLOWED
+            assert fine, f"{module} must not import {name}"
+
+
+@pytest.mark.parametrize("library", FOREIGN)
+def test_each_foreign_library_has_its_rooms(library):
+    """Whoever wants to replace a library finds all its uses in a few rooms."""
+    users = {
+        room_of(module)
+        for module, tree in modules()
+        for name in imports(tree, at_run_time_only=False)
+        if name.partition(".")[0] == library
+    }
+    assert users == FOREIGN[library]
+
+
+def test_knowledge_is_data():
+    """The rooms of knowledge hold tuples of rules: no function, no condition, no loop, no foreign library."""
+    data = (ast.Import, ast.ImportFrom, ast.Assign, ast.Expr)
+    for module, tree in modules():
+        if not module.startswith("classify.knowledge"):
+            continue
+        assert all(isinstance(node, data) for node in tree.body), module
+        assert not any(isinstance(node, ast.Lambda | ast.IfExp | ast.comprehension) for node in ast.walk(tree)), module
+        for name in imports(tree, at_run_time_only=False):
+            assert name == "errno" or name.startswith("resilient_agent."), f"{module} imports {name}"
+
+
+def test_every_module_opens_with_its_reason():
+    """A reader learns from the first lines what a file decides."""
+    assert [name for name, tree in modules() if not ast.get_docstring(tree)] == []
+
+
+def test_importing_the_front_door_loads_nothing():
+    """`import resilient_agent` costs next to nothing: each name loads its room when it is first used."""
+    code = (
+        "import sys; import resilient_agent; "
+        "loaded = {name for name in sys.modules if name.split('.')[0] in {'tenacity', 'anyio', 'asyncio'}}; "
+        "rooms = {name for name in sys.modules if name.startswith('resilient_agent.')}; "
+        "print(sorted(loaded | rooms))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
