@@ -11,15 +11,17 @@ driven by a thread or by an event loop.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tenacity
 
 from resilient_agent import _statistics as statistics
 from resilient_agent.strategies import Judge, retry_if_retryable
+from resilient_agent.verdict import ErrorType
 
 if TYPE_CHECKING:
     from resilient_agent._control import Controller
@@ -91,6 +93,8 @@ class Call(tenacity.RetryCallState):
     Attributes: those of `tenacity.RetryCallState`, and
         error: what the last attempt raised, or None.
         value: what it returned.
+        history: a line for each failed attempt; of very many the first two and the last.
+        ended: how the call ended.
     """
 
     def __init__(
@@ -116,6 +120,7 @@ class Call(tenacity.RetryCallState):
         self.error: Exception | None = None
         self.value: Any = None
         self.history: list[str] = []
+        self.ended: Literal["cancelled", "failed", "succeeded"] = "cancelled"  # until its course is over
         self._outcome: Outcome | None = None
 
     @property
@@ -151,6 +156,7 @@ class Call(tenacity.RetryCallState):
             "attempt_number": self.attempt_number,
             "idle_for": self.idle_for,
             "delay_since_first_attempt": self.seconds_since_start or 0,
+            "outcome": self.ended,
         }
         statistics.remember(self.control, numbers)
         self.error = self._outcome = None
@@ -195,6 +201,7 @@ def conduct(call: Call) -> Script:
             yield from _hook(call.control.before, call)
             yield ATTEMPT
         if not (yield from _again(call)):
+            call.ended = "succeeded" if call.error is None else "failed"
             return
         yield SLEEP
         call.prepare_for_next_attempt()
@@ -206,7 +213,12 @@ def gives_up_at_once(call: Call) -> bool:
     Asked before the course begins, and only where the answer is cheap and remembered: of a
     predicate of somebody else's nobody knows what asking twice would do.
     """
-    if type(call.control.retry) is not retry_if_retryable or call.control.retry(call):
+    if type(call.control.retry) is not retry_if_retryable or isinstance(call.error, tenacity.TryAgain):
+        return False
+    try:
+        if call.control.retry(call):
+            return False
+    except Exception:  # a classifier of the user's own that is broken: the course will say so
         return False
     _final(call)
     return True
@@ -218,14 +230,14 @@ def _again(call: Call) -> Question:
         wanted, stop = yield from _decide(call)
     except Exception as broken:
         # The caller gets the error of his own function, not that of a strategy.
-        logger.exception("%s: a retry strategy raised; the call ends here", call.control.name)
+        _log(logging.ERROR, call, "broken", "a retry strategy raised; the call ends here", trace=True)
         _end(call, f"a retry strategy raised {type(broken).__name__}")
         return False
     if not wanted:
         _final(call)
         return False
     if stop:
-        _end(call, (call.judge.limit if call.judge else "") or f"stop={call.control.stop}")
+        _end(call, (call.judge.limit if call.judge else "") or _spelled(call.control.stop))
         return False
     yield from _announce(call)
     return True
@@ -248,15 +260,12 @@ def _announce(call: Call) -> Script:
     call.next_action = tenacity.RetryAction(wait)
     call.idle_for += wait
     call.tell(f"waited {wait:.3g} s")
-    facts = call.facts()
-    logger.warning(
-        "%s: attempt %d failed: %s (%s); next attempt in %.3g s",
-        facts["function"],
-        call.attempt_number,
-        facts["exception"] or "its result was refused",
-        facts["rule"] or "retry=",
-        wait,
-        extra={**facts, "event": "retry", "wait_s": wait},
+    _log(
+        logging.WARNING,
+        call,
+        "retry",
+        f"attempt {call.attempt_number} failed: {{exception}} ({{rule}}); next attempt in {wait:.3g} s",
+        wait_s=wait,
     )
     yield from _hook(call.control.before_sleep, call)
     if call.control.on_retry is not None and error is not None:
@@ -272,30 +281,15 @@ def _final(call: Call) -> None:
         _end(call, f"not retried: {call.facts()['verdict'] or 'retry= says no'}")
         return
     # For good at the first attempt: the exception is left as it is, and only told where it matters.
-    facts = call.facts()
-    level = logging.ERROR if facts["verdict"] == "fatal" else logging.DEBUG
-    logger.log(
-        level,
-        "%s: %s is not retried (%s): %s",
-        facts["function"],
-        facts["exception"],
-        facts["rule"] or "retry=",
-        facts["because"],
-        extra={**facts, "event": "stop"},
-    )
+    level = logging.ERROR if call.facts()["verdict"] == ErrorType.FATAL else logging.DEBUG
+    _log(level, call, "stop", "{exception} is not retried ({rule}): {because}")
 
 
 def _end(call: Call, limit: str) -> None:
     """Give up: name the limit that ended the call, on the log and on the user's own exception."""
-    facts = call.facts()
-    logger.error(
-        "%s: gave up after %d attempts: %s (%s)",
-        facts["function"],
-        call.attempt_number,
-        facts["exception"] or "its result was refused",
-        limit,
-        extra={**facts, "event": "gave_up", "limit": limit},
-    )
+    number = call.attempt_number
+    text = f"gave up after {number} attempt{'s' * (number > 1)}: {{exception}} ({limit})"
+    _log(logging.ERROR, call, "gave_up", text, limit=limit)
     if call.error is None:
         outcome = call.outcome
         assert outcome is not None  # noqa: S101 - an attempt was made
@@ -331,8 +325,21 @@ def _hook(hook: Callable[[Any], Any] | None, call: Call) -> Generator[Any, Any, 
     try:
         yield from _ask(hook, call)
     except Exception:
-        logger.exception(
-            "%s: a hook raised; the call goes on",
-            call.control.name,
-            extra={"function": call.control.name, "event": "hook"},
-        )
+        _log(logging.ERROR, call, "hook", "a hook raised; the call goes on", trace=True)
+
+
+def _log(level: int, call: Call, event: str, text: str, *, trace: bool = False, **more: Any) -> None:
+    """One record, with the facts of the call in its text and as fields. Logging that fails changes nothing."""
+    if not logger.isEnabledFor(level):
+        return
+    facts = {**call.facts(), **more, "event": event}
+    shown = {**facts, "exception": facts["exception"] or "its result was refused", "rule": facts["rule"] or "retry="}
+    with contextlib.suppress(Exception):
+        logger.log(level, "%s: %s", facts["function"], text.format_map(shown), extra=facts, exc_info=trace)
+
+
+def _spelled(stop: Any) -> str:
+    """A stop strategy by name, its parts as well."""
+    name = getattr(stop, "__name__", type(stop).__name__)
+    parts = ", ".join(_spelled(part) for part in getattr(stop, "stops", ()))
+    return f"{name}({parts})" if parts else str(name)

@@ -7,7 +7,7 @@ direct path. Does not run any call: `_call.py` asks, `_shapes.py` does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import tenacity
 
@@ -73,16 +73,21 @@ class Controller(tenacity.BaseRetrying):
         sleep: Callable[[float], Any] | None = None,
         enabled: bool = True,
         name: str = "<unnamed>",
+        **unknown: Any,
     ) -> None:
-        self._given = {k: v for k, v in locals().items() if k not in {"self", "__class__"}}
+        self._given = {k: v for k, v in locals().items() if k not in {"self", "__class__", "unknown"}}
+        if unknown:
+            known = ", ".join(sorted(self._given.keys() - {"name"}))
+            raise TypeError(f"@resilient does not know {', '.join(sorted(unknown))}; it takes {known}")
         _check(self._given)
+        wait_default = wait_by_error(classifier, backoff=backoff)
         if max_retries is None and backoff is not None:
             max_retries = backoff.max_retries
-        by_error = stop_by_error(classifier, max_retries=max_retries)
+        stop_default = stop_by_error(classifier, max_retries=max_retries)
         if stop is None:
-            stop = by_error
+            stop = stop_default
         elif max_retries is not None:
-            stop = tenacity.stop_any(stop, by_error)  # type: ignore[arg-type] # any callable will do
+            stop = tenacity.stop_any(stop, stop_default)  # type: ignore[arg-type] # any callable will do
         self.direct = False
         self.stale = False  # whether some context remembers the numbers of an earlier call
         self.on_retry = on_retry
@@ -90,7 +95,7 @@ class Controller(tenacity.BaseRetrying):
         super().__init__(
             sleep=sleep,  # type: ignore[arg-type] # None: by the clock of whoever drives the call
             stop=stop,
-            wait=wait_by_error(classifier, backoff=backoff) if wait is None else wait,
+            wait=wait_default if wait is None else wait,
             retry=retry_if_retryable(classifier) if retry is None else retry,
             before=before,  # type: ignore[arg-type]
             after=after,  # type: ignore[arg-type]
@@ -137,7 +142,10 @@ class Controller(tenacity.BaseRetrying):
         Raises:
             TypeError: an argument that `resilient` does not know.
         """
-        return Controller(**{**self._given, **changes})
+        given = {**self._given, **changes}
+        if "backoff" in changes and "wait" not in changes:
+            given["wait"] = None  # what is said last about how long to wait counts
+        return Controller(**given)
 
     def wraps(self, fn: Callable[..., Any]) -> Any:
         """Decorate `fn` with these settings.
@@ -158,6 +166,9 @@ class Controller(tenacity.BaseRetrying):
         wrapper.statistics = control.statistics
         return wrapper
 
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"{self.name}.retry is no loop: decorate the function that holds the code to be retried")
+
     def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `fn` with these settings."""
         return self.wraps(fn)(*args, **kwargs)
@@ -171,8 +182,6 @@ def _exceptions_only(predicate: Any) -> bool:
 
 def _check(given: dict[str, Any]) -> None:
     """Refuse what cannot work, naming the argument. The strategies check what is handed on to them."""
-    if given["backoff"] is not None and given["wait"] is not None:
-        raise TypeError("give either backoff= or wait=: both say how long to wait")
     for name in ("on_retry", "stop", "wait", "retry", "before", "after", "before_sleep", "sleep"):
         if given[name] is not None and not callable(given[name]):
             raise TypeError(f"{name} must be callable, not {given[name]!r}")

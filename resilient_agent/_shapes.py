@@ -62,6 +62,8 @@ def _plain(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
                 call = control.after_failure(error, fn, args, kwargs, clock.monotonic)
                 if call is None:
                     raise
+        elif not control.enabled:
+            return fn(*args, **kwargs)
         else:
             call = Call(control, fn, args, kwargs, clock.monotonic)
         return drive(call)
@@ -80,6 +82,8 @@ def _coroutine(fn: Callable[..., Any], control: Controller) -> Callable[..., Any
                 call = control.after_failure(error, fn, args, kwargs, anyio.current_time)
                 if call is None:
                     raise
+        elif not control.enabled:
+            return await fn(*args, **kwargs)
         else:
             call = Call(control, fn, args, kwargs, anyio.current_time)
         return await drive_async(call)

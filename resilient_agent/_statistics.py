@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Statistics", "forget", "remember"]
 
 _REMEMBERED: Final = 64  # functions per context: one that decorates on the fly must not grow it for ever
-_AT_ONCE: Final = MappingProxyType({"attempt_number": 1, "idle_for": 0, "delay_since_first_attempt": 0})
+_AT_ONCE: Final = MappingProxyType(
+    {"attempt_number": 1, "idle_for": 0, "delay_since_first_attempt": 0, "outcome": "succeeded"}
+)
 _NOTHING: Final[Mapping[Controller, Mapping[str, Any]]] = MappingProxyType({})
 
 _last: contextvars.ContextVar[Mapping[Controller, Mapping[str, Any]]] = contextvars.ContextVar(
@@ -29,9 +31,10 @@ _last: contextvars.ContextVar[Mapping[Controller, Mapping[str, Any]]] = contextv
 class Statistics(Mapping[str, Any]):
     """A live view, under tenacity's names, of the last call in the task or thread that looks.
 
-    Keys: `attempt_number` (1 where the first attempt succeeded), `idle_for` (seconds waited)
-    and `delay_since_first_attempt`; of a call that failed at least once also `start_time`. Time
-    is counted from the first failure on, or from the start where a `stop=` or `before=` asked for it.
+    Keys: `attempt_number` (1 where the first attempt succeeded), `idle_for` (seconds waited),
+    `delay_since_first_attempt` and `outcome` (`succeeded`, `failed` or `cancelled`); of a call that
+    failed at least once also `start_time`. Time is counted from the first failure on, or from
+    the start where a `stop=` or `before=` asked for it.
     """
 
     __slots__ = ("_control",)

@@ -154,5 +154,7 @@ def resilient(fn: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
         >>> ask.statistics["attempt_number"]
         2
     """
+    if settings.get("backoff") is not None and settings.get("wait") is not None:
+        raise TypeError("give either backoff= or wait=: both say how long to wait")
     control = Controller(**settings)
     return control.wraps if fn is None else control.wraps(fn)

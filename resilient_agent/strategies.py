@@ -70,7 +70,8 @@ class Judge:
         if self.verdict is None or self._attempt != attempt:
             verdict = self._classifier.classify(error)
             if not isinstance(verdict, Classification):  # a subclass may answer with the plain pair
-                verdict = Classification(*verdict, rule=type(self._classifier).__name__)
+                error_type, backoff = verdict
+                verdict = Classification(ErrorType(error_type), backoff, rule=type(self._classifier).__name__)
             self.verdict = verdict
             self._attempt = attempt
             self.failures += 1
@@ -80,10 +81,11 @@ class Judge:
 
 def judge_of(state: tenacity.RetryCallState, classifier: ErrorClassifier) -> Judge:
     """The judge of this call for this classifier; it lives and dies with the state."""
-    judges: dict[ErrorClassifier, Judge] = state.__dict__.setdefault(_JUDGES, {})
-    judge = judges.get(classifier)
+    # By identity: a classifier of a user's own need not be hashable. The judge keeps it alive.
+    judges: dict[int, Judge] = state.__dict__.setdefault(_JUDGES, {})
+    judge = judges.get(id(classifier))
     if judge is None:
-        judge = judges[classifier] = Judge(classifier)
+        judge = judges[id(classifier)] = Judge(classifier)
     return judge
 
 
@@ -93,7 +95,7 @@ class _ByError:
     def __init__(self, classifier: ErrorClassifier | None) -> None:
         if classifier is not None and not callable(getattr(classifier, "classify", None)):
             raise TypeError(f"classifier must be an ErrorClassifier, not {classifier!r}")
-        self._classifier = classifier or _SHARED
+        self._classifier = _SHARED if classifier is None else classifier
 
     def _judge(self, state: tenacity.RetryCallState) -> Judge | None:
         """The judge, having judged the state's failure; None where the attempt did not fail."""
@@ -160,19 +162,19 @@ class wait_by_error(_ByError, wait_base):  # noqa: N801
         if backoff is not None and not isinstance(backoff, BackoffConfig):
             raise TypeError(f"backoff must be a BackoffConfig, not {backoff!r}")
         self._backoff = backoff
-        self._rng: Rng = rng or random
+        self._rng = rng  # None: the module, looked up when needed, as a module cannot be pickled
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         """The wait in seconds before the next attempt."""
         judge = self._judge(retry_state)
         if judge is None or judge.verdict is None:  # a result that another predicate refused
-            return (self._backoff or BackoffConfig()).delay(retry_state.attempt_number - 1, self._rng)
+            return (self._backoff or BackoffConfig()).delay(retry_state.attempt_number - 1, _rng(self._rng))
         backoff = self._backoff or judge.verdict.backoff
         if judge.verdict.retry_after is not None:
-            return judge.verdict.retry_after * (1 + backoff.jitter * self._rng.random())
+            return judge.verdict.retry_after * (1 + backoff.jitter * _rng(self._rng).random())
         # One curve for all failures goes by their number, a curve of its own by its own number.
         past = judge.failures if self._backoff else judge.repeats
-        return backoff.delay(past - 1, self._rng)
+        return backoff.delay(past - 1, _rng(self._rng))
 
 
 class wait_by_backoff(wait_base):  # noqa: N801
@@ -193,11 +195,11 @@ class wait_by_backoff(wait_base):  # noqa: N801
         if not isinstance(backoff, BackoffConfig):
             raise TypeError(f"backoff must be a BackoffConfig, not {backoff!r}")
         self._backoff = backoff
-        self._rng: Rng = rng or random
+        self._rng = rng  # None: the module, looked up when needed, as a module cannot be pickled
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         """The wait in seconds before the next attempt."""
-        return self._backoff.delay(retry_state.attempt_number - 1, self._rng)
+        return self._backoff.delay(retry_state.attempt_number - 1, _rng(self._rng))
 
 
 class stop_by_error(_ByError, stop_base):  # noqa: N801
@@ -248,6 +250,10 @@ def _error_of(state: tenacity.RetryCallState) -> Exception | None:
     if error is None and state.outcome is not None and state.outcome.failed:
         error = state.outcome.exception()
     return error if isinstance(error, Exception) else None
+
+
+def _rng(chosen: Rng | None) -> Rng:
+    return random if chosen is None else chosen
 
 
 _SHARED: Final = ErrorClassifier()

@@ -86,6 +86,9 @@ class Classification(tuple["ErrorType", "BackoffConfig"]):  # noqa: SLOT001 - a 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a Classification is immutable: {name!r} cannot be set")
 
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a Classification is immutable: {name!r} cannot be deleted")
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (dict(self.__dict__),)
 

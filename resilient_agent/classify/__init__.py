@@ -73,7 +73,7 @@ class ErrorClassifier:
         """
         if not isinstance(error, BaseException):
             raise TypeError(f"classify takes an exception, not {error!r}")
-        if isinstance(error, BaseExceptionGroup):
+        if issubclass(type(error), BaseExceptionGroup):
             return self._gravest([self._judge(leaf) for leaf in leaves(error)])
         return self._judge(error)
 
@@ -142,7 +142,11 @@ def _hint(evidences: Sequence[Evidence]) -> float | None:
 
 @functools.lru_cache(maxsize=64)
 def _pattern_book(room: str, retryable: tuple[tuple[str, BackoffConfig], ...], stopping: tuple[str, ...]) -> Rulebook:
-    """A pattern table as rules, the longest phrase first: the special before the general."""
+    """A pattern table as rules: transient phrases first, and the longest of each kind, as it says most.
+
+    An error that says something transient is retried whatever else it mentions: one request too
+    many costs less than a call that was given up.
+    """
     table: dict[str, BackoffConfig | None] = {**dict.fromkeys(stopping), **dict(retryable)}
     return Rulebook(
         Rule(
@@ -152,7 +156,7 @@ def _pattern_book(room: str, retryable: tuple[tuple[str, BackoffConfig], ...], s
             because=f"the error says {phrase!r}",
             backoff=backoff,
         )
-        for phrase, backoff in sorted(table.items(), key=lambda entry: -len(entry[0]))
+        for phrase, backoff in sorted(table.items(), key=lambda entry: (entry[1] is None, -len(entry[0])))
     )
 
 

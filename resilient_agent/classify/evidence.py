@@ -19,7 +19,7 @@ from typing import Any, Final
 __all__ = ["Evidence", "chain", "leaves"]
 
 _CHAIN_LIMIT: Final = 20  # deeper causes than that explain nothing, and a chain may be a circle
-_LEAF_LIMIT: Final = 200
+_LEAF_LIMIT: Final = 10_000
 _TEXT_LIMIT: Final = 4_000  # characters of a message that are looked through for words
 _BODY_LIMIT: Final = 64_000  # bytes; what is longer is no error object but a page or a document
 _HEADER_LIMIT: Final = 200
@@ -41,7 +41,7 @@ class Evidence:
         self.error = error
         self.names = class_names(_kind(error))
         # Python's own exceptions carry none of what is looked for, unless somebody put it on them.
-        self._bare = "Exception" in self.names and type(error).__module__ == "builtins" and not error.__dict__
+        self._bare = type(error).__module__ == "builtins" and not error.__dict__
         self._causes = causes
 
     @functools.cached_property
@@ -92,7 +92,7 @@ class Evidence:
         """The answer's body as a JSON value, or None where it is none or was not read."""
         raw = _peek(self.error, "body")
         if raw is None:
-            raw = self.response if isinstance(self.response, dict) else None
+            raw = self.response if _is(self.response, dict) else None
         if raw is None:
             raw = _peek(self.error, "details")
         if raw is None:  # `_content` is what httpx and requests have read; `content` would read on
@@ -105,17 +105,17 @@ class Evidence:
         if self._bare:
             return frozenset()
         found = [_peek(self.error, "code"), _peek(self.error, "type")]
-        body = self.body[0] if isinstance(self.body, list) and self.body else self.body
+        body = self.body[0] if _is(self.body, list) and self.body else self.body
         for holder in (body, _item(body, "error"), _item(body, "Error"), _item(body, "detail")):
             found += [_item(holder, name) for name in _CODE_NAMES]
             found.append(_item(holder, "Code"))
-        return frozenset(word.strip().lower()[:200] for word in found if isinstance(word, str))
+        return frozenset(word[:200].strip().lower() for word in found if _is(word, str))
 
     @functools.cached_property
     def errno(self) -> int | None:
         """The system's error number of an OSError, or None."""
         number = _peek(self.error, "errno")
-        return number if isinstance(number, int) else None
+        return int(number) if _is(number, int) else None
 
     @functools.cached_property
     def text(self) -> str:
@@ -138,8 +138,8 @@ def chain(error: BaseException) -> Iterator[BaseException]:
     Ends where a circle closes, and after twenty links.
     """
     seen: set[int] = set()
-    link: object = error
-    while isinstance(link, BaseException) and id(link) not in seen and len(seen) < _CHAIN_LIMIT:
+    link: Any = error
+    while _is(link, BaseException) and id(link) not in seen and len(seen) < _CHAIN_LIMIT:
         yield link
         seen.add(id(link))
         cause = _peek(link, "__cause__")
@@ -151,14 +151,18 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 def leaves(error: BaseException) -> list[BaseException]:
     """The exceptions in a group, groups within it opened; of another exception, itself."""
     found: list[BaseException] = []
-    pending: list[BaseException] = [error]
+    pending = [error]
+    seen: set[int] = set()  # a group may contain itself
     while pending and len(found) < _LEAF_LIMIT:
-        next_one = pending.pop()
-        members = _peek(next_one, "exceptions") if isinstance(next_one, BaseExceptionGroup) else None
-        if isinstance(members, tuple):
+        member = pending.pop()
+        if id(member) in seen:
+            continue
+        seen.add(id(member))
+        members: Any = _peek(member, "exceptions") if _is(member, BaseExceptionGroup) else None
+        if _is(members, tuple):
             pending.extend(reversed(members))
-        else:
-            found.append(next_one)
+        elif _is(member, BaseException):
+            found.append(member)
     return found
 
 
@@ -188,14 +192,20 @@ def _peek(holder: Any, name: str) -> Any:
 
 
 def _item(holder: Any, key: str) -> Any:
-    return holder.get(key) if isinstance(holder, dict) else None
+    return dict.get(holder, key) if _is(holder, dict) else None
+
+
+def _is(value: Any, kind: type) -> bool:
+    """`isinstance`, but by the true type only: a proxy's `__class__` may raise when it is looked at."""
+    return issubclass(type(value), kind)
 
 
 def _as_status(value: Any) -> int | None:
-    value = _peek(value, "value") if not isinstance(value, int | str) else value  # an enum's
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
+    if not _is(value, int) and not _is(value, str):
+        value = _peek(value, "value")  # an enum's
+    if _is(value, str) and len(value) == 3 and value.isascii() and value.isdigit():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
+    if _is(value, int) and not _is(value, bool) and 100 <= value <= 599:
         return int(value)
     return None
 
@@ -209,18 +219,18 @@ def _header(headers: Any, name: str) -> str | None:
             value = next((v for _, (k, v) in pairs if str(k).lower() == name), None)
     except Exception:
         return None
-    return value if isinstance(value, str) else None
+    return str(value) if _is(value, str) else None
 
 
 def _as_json(raw: Any) -> Any:
-    if isinstance(raw, bytes | bytearray | str):
+    if _is(raw, str) or _is(raw, bytes):
         if len(raw) > _BODY_LIMIT:
             return None
         try:
             return json.loads(raw)
         except (ValueError, RecursionError):
             return None
-    return raw if isinstance(raw, dict | list) else None
+    return raw if _is(raw, dict) or _is(raw, list) else None
 
 
 def _message(error: BaseException) -> str:

@@ -43,8 +43,8 @@ def retry_after(header: Header, wall: Callable[[], float]) -> float | None:
         True
     """
     milliseconds = _number(header("retry-after-ms"))
-    if milliseconds is not None:
-        return _usable(milliseconds / 1000)
+    if milliseconds is not None and (named := _usable(milliseconds / 1000)) is not None:
+        return named
     value = header("retry-after")
     if value is None:
         return None

@@ -816,7 +816,7 @@ class TestAsync:
         async with FakeLLM([Hang(), "fine"]) as llm, self.openai(llm) as client:
             async with anyio.create_task_group() as group:
                 group.start_soon(chat, client)
-                while not llm.request_count:  # noqa: ASYNC110 - the server is no task
+                while not llm.request_count:
                     await anyio.sleep(0.005)
                 group.cancel_scope.cancel()
             assert (await chat(client)).choices[0].message.content == "fine"

@@ -1,14 +1,14 @@
 """What the body's own code or type says.
 
-It is read before the status, because it knows more: an overload can arrive inside a 200
-stream, and a 429 can mean that nobody has paid.
+Words that tell are read before the status, because they know more: an overload can arrive
+inside a 200 stream, and a 429 can mean that nobody has paid. General ones are read after it.
 """
 
 from resilient_agent.classify.knowledge.curves import RATE_LIMIT, SERVER_ERROR, UNAVAILABLE
 from resilient_agent.classify.rules import Rule, When
 from resilient_agent.verdict import ErrorType
 
-__all__ = ["BODY"]
+__all__ = ["BODY", "GENERAL_BODY"]
 
 _OPENAI = "OpenAI documentation, Error codes"
 _ANTHROPIC = "Anthropic documentation, Errors"
@@ -33,6 +33,13 @@ BODY = (
         when=When(codes=("context_length_exceeded",)),
         then=ErrorType.DEGRADED,
         because="the prompt is too long for this model: shorten it, or use a model with a larger context",
+        seen=_OPENAI,
+    ),
+    Rule(
+        "body/model-not-found",
+        when=When(codes=("model_not_found",)),
+        then=ErrorType.DEGRADED,
+        because="there is no such model, or not for this account: another model can answer",
         seen=_OPENAI,
     ),
     Rule(
@@ -65,6 +72,10 @@ BODY = (
         backoff=UNAVAILABLE,
         seen=f"{_ANTHROPIC}; inside a 200 stream as well",
     ),
+)
+
+# Words that fit half of all failures: they count where not even a status says more.
+GENERAL_BODY = (
     Rule(
         "body/server-error",
         when=When(codes=("server_error", "api_error", "internal_error", "timeout_error")),
@@ -75,7 +86,7 @@ BODY = (
     ),
     Rule(
         "body/invalid-request",
-        when=When(codes=("invalid_request_error", "not_found_error", "model_not_found")),
+        when=When(codes=("invalid_request_error", "not_found_error")),
         then=ErrorType.NON_RETRYABLE,
         because="the service refuses this very request: it has to be changed",
         seen=f"{_OPENAI}; {_ANTHROPIC}",

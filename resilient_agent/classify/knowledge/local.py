@@ -52,6 +52,13 @@ LOCAL = (
         seen="the built-in FileNotFoundError",
     ),
     Rule(
+        "local/validation",
+        when=When(types=("ValidationError",)),
+        then=ErrorType.NON_RETRYABLE,
+        because="the data does not have the form that the program asks for",
+        seen="pydantic.ValidationError, whose text names fields such as `timeout`",
+    ),
+    Rule(
         "local/programming",
         when=When(
             types=(

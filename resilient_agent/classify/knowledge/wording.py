@@ -1,7 +1,8 @@
 """Phrases that name a failure when nothing else does: the last resort, and their backoff.
 
-A phrase is looked for in the message and in the class name; the longest that is found
-decides, so `gateway timeout` comes before `timeout`. A number is no phrase: it is compared
+A phrase is looked for in the message and in the class name. Transient phrases come before those
+that stop, and of each kind the longest that is found decides, so `gateway timeout` comes before
+`timeout`, and a `not found` inside a transient message stops nothing. A number is no phrase: it is compared
 with the HTTP status and never looked for in a text.
 """
 

@@ -59,17 +59,16 @@ def refused(doing: str, path: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """See that the folder is there, for its owner alone (0700, whatever the umask)."""
+    """See that the folder is there; what is made for it is its owner's alone (0700, whatever the umask)."""
     if folder.is_dir():
         return
     with refused("create the folder for sessions (store= or RESILIENT_AGENT_HOME chooses another)", folder):
         missing = [folder, *(parent for parent in folder.parents if not parent.exists())]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-            folder.chmod(0o700)
-        for made in missing:  # a folder is there after a power cut when its parent was synced
-            sync_folder(made.parent)
+        for made in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                made.mkdir(mode=0o700)
+                made.chmod(0o700)
+            sync_folder(made.parent)  # else a power cut may take the folder away again
 
 
 @contextlib.contextmanager

@@ -227,7 +227,7 @@ class FileLog:
         self._fd: int | None = fd
         self._pid = os.getpid()
         self._end = 0
-        self._torn = False  # whether something may stand behind the end
+        self._unsettled = False  # whether an append began that did not come to its end
         self.path = path
         with _posix.refused("read the session's log", path):
             self._take_over()
@@ -253,22 +253,15 @@ class FileLog:
             SessionClosed: the log was released.
         """
         fd = self._check_ours()
-        history = self.history
-        decoded = {name: decode(data) for name, data in fields.items()}
-        record = Record(
-            seq=history.seq + 1,
-            epoch=history.epoch,
-            at=clock.now(),
-            count=_count_after(history, kind, decoded),
-            kind=kind,
-            fields=decoded,
-        )
-        line = write_line(
-            seq=record.seq, epoch=record.epoch, at=record.at, count=record.count, kind=kind, fields=fields
-        )
         with _posix.refused("save to the session's log", self.path):
+            if self._unsettled:
+                self._settle(fd)
+            record, line = self._next(kind, fields)
+            self._unsettled = True
             self._write(fd, line)
-        history.apply(record)
+        self._end += len(line)
+        self.history.apply(record)
+        self._unsettled = False
 
     def release(self) -> None:
         """Stop being the owner. Idempotent."""
@@ -314,21 +307,35 @@ class FileLog:
             )
         return self._fd
 
+    def _next(self, kind: Kind, fields: dict[str, bytes]) -> tuple[Record, bytes]:
+        """The record that comes next, and its line."""
+        history = self.history
+        decoded = {name: decode(data) for name, data in fields.items()}
+        count = _count_after(history, kind, decoded)
+        record = Record(history.seq + 1, history.epoch, clock.now(), count, kind, decoded)
+        line = write_line(
+            seq=record.seq, epoch=record.epoch, at=record.at, count=record.count, kind=kind, fields=fields
+        )
+        return record, line
+
     def _write(self, fd: int, line: bytes) -> None:
         """The line behind the end, and on the disk; or nothing behind the end."""
-        if self._torn:
-            os.ftruncate(fd, self._end)
-        self._torn = True
         try:
             _posix.write_at(fd, line, self._end)
             _posix.sync(fd)
         except OSError:
-            with contextlib.suppress(OSError):  # else the next write tries it again
+            with contextlib.suppress(OSError):  # else settling tries it again
                 os.ftruncate(fd, self._end)
-                self._torn = False
             raise
-        self._end += len(line)
-        self._torn = False
+
+    def _settle(self, fd: int) -> None:
+        """After an append that did not come to its end: the file up to what counts, and memory as the file.
+
+        It may have been a Ctrl-C anywhere between the write and the last line of `append`.
+        """
+        os.ftruncate(fd, self._end)
+        self.history = _fold(_parse(_posix.read_all(fd)).records)
+        self._unsettled = False
 
     def _take_over(self) -> None:
         """See that the name of a new file survives as well."""
