@@ -25,24 +25,31 @@ async def decided(
     *,
     limiter: anyio.CapacityLimiter | None = None,
     undo: Callable[[T], object] | None = None,
+    must: bool = False,
 ) -> T:
     """Run blocking work in a thread; when this is left, by a result or however else, the work is over.
 
     Args:
         work: what to run, once.
-        limiter: who else may not run at the same time; callers are served in order.
+        limiter: who else may not run at the same time; callers are served in order. Never anyio's
+            own: a program whose tools fill its worker threads has to be able to save.
         undo: given the result of work that was done for a caller who was cancelled meanwhile.
+        must: do the work even where the cancellation came before it began.
 
     Raises:
         What the work raised; or the cancellation, after the work is over.
     """
     job = _Job(work)
     try:
-        return await anyio.to_thread.run_sync(job.run, limiter=limiter)
+        return await anyio.to_thread.run_sync(job.run, limiter=limiter or anyio.CapacityLimiter(1))
     except anyio.get_cancelled_exc_class():
+        if job.withdraw():
+            if must:
+                work()  # on the event loop, as there is no waiting any more: what must be done is short
+            raise
         # anyio's own scopes wait for the thread. asyncio's task.cancel() does not, so we do.
         with anyio.CancelScope(shield=True):
-            while not job.over():
+            while not job.over:
                 try:
                     await anyio.sleep(_POLL)
                 except anyio.get_cancelled_exc_class():
@@ -53,29 +60,33 @@ async def decided(
 
 
 class _Job(Generic[T]):
-    """Work that runs once or, withdrawn in time, never."""
+    """Work that runs once or, withdrawn in time, never.
+
+    Attributes:
+        over: whether it has run.
+        result: what it returned, in a list; empty where it raised.
+    """
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
         self._lock = threading.Lock()
-        self._begun = self._over = False
+        self._taken = False  # by the thread that runs it, or by whoever withdrew it
+        self.over = False
         self.result: list[T] = []
 
-    def run(self) -> T:
+    def withdraw(self) -> bool:
+        """See that it never runs; False where it has begun."""
         with self._lock:
-            if self._over:  # withdrawn: nobody waits for the answer
-                raise RuntimeError("withdrawn")
-            self._begun = True
+            withdrawn = not self._taken
+            self._taken = True
+            return withdrawn
+
+    def run(self) -> T:
+        if not self.withdraw():
+            raise RuntimeError("withdrawn")  # nobody waits for the answer
         try:
             value = self._work()
             self.result.append(value)
             return value
         finally:
-            self._over = True
-
-    def over(self) -> bool:
-        """Whether the work is done; if it has not begun by now it never will."""
-        with self._lock:
-            if not self._begun:
-                self._over = True
-            return self._over
+            self.over = True

@@ -152,12 +152,16 @@ class SessionGuard:
                 core.leave(error, keep=self._keep)
                 return
             with anyio.CancelScope(shield=True):
-                await decided(lambda: core.leave(error, keep=self._keep))
+                await decided(lambda: core.leave(error, keep=self._keep), must=True)
 
     def _claim(self) -> _Core:
         core = _Core(self._session_id, self._store.claim(self._session_id))
-        if not self._resume and core.stored:
-            core.begin_afresh()
+        try:
+            if not self._resume and core.stored:
+                core.begin_afresh()
+        except BaseException:
+            core.abandon()
+            raise
         return core
 
     def _leaving(self) -> _Core:
@@ -204,7 +208,7 @@ class _Core:
                 self.log.release()
 
     def abandon(self) -> None:
-        """Its owner was cancelled on entering."""
+        """Its owner never got in: cancelled, or the disk is full."""
         with self._lock:
             self._left = True
             self.log.abandon()

@@ -122,7 +122,7 @@ def _read_interruption(record: Record) -> Interruption:
         at=record.at,
         reason=fields.get("reason", "unknown"),
         error=fields.get("error"),
-        verdict=ErrorType(verdict) if verdict in {member.value for member in ErrorType} else None,
+        verdict=ErrorType(verdict) if verdict in [member.value for member in ErrorType] else None,
         rule=fields.get("rule") or "",
         because=fields.get("because") or "",
     )

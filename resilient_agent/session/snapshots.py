@@ -106,7 +106,7 @@ class ConversationRecovery:
         with self._claimed(session_id) as log:
             _record(log, messages, extra)
             log.append("closed", {})
-        self._old_path(session_id).unlink(missing_ok=True)
+        self._remove_old(session_id)
 
     def _restore(self, session_id: str) -> Snapshot | None:
         found, history = self._store.find(session_id), self._store.read(session_id)
@@ -124,10 +124,8 @@ class ConversationRecovery:
         return snapshot
 
     def _delete(self, session_id: str) -> bool:
-        had_old = self._old(session_id) is not None
-        if had_old:
-            self._old_path(session_id).unlink(missing_ok=True)
-        return self._store.delete(session_id) or had_old
+        stored = self._store.delete(session_id)
+        return self._remove_old(session_id) or stored
 
     def _mark(self, session_id: str) -> bool:
         old = self._old(session_id)
@@ -138,8 +136,7 @@ class ConversationRecovery:
                 _record(log, encode(old["messages"]), encode(old["extra"]))
             fields = interruption_fields("marked", None, None)
             log.append("interrupted", {name: encode(value) for name, value in fields.items()})
-        if old is not None:
-            self._old_path(session_id).unlink(missing_ok=True)
+        self._remove_old(session_id)
         return True
 
     def _interrupted(self) -> Iterator[Snapshot]:
@@ -179,11 +176,19 @@ class ConversationRecovery:
             return None
         return snapshot if snapshot is not None and snapshot["session_id"] == session_id else None
 
+    def _remove_old(self, session_id: str) -> bool:
+        """Remove the old file, if it is this session's and could be read; whether it was."""
+        if self._old(session_id) is None:
+            return False
+        self._old_path(session_id).unlink(missing_ok=True)
+        return True
+
     def _old_interrupted(self) -> Iterator[Snapshot]:
         for path in sorted(self._store.folder.glob("*.json")):
             with contextlib.suppress(OSError):
                 snapshot = _read_old(path)
-                if snapshot is not None and snapshot.get("interrupted"):
+                # Where there is a log of the same session, the log is newer: a kill came before the removal.
+                if snapshot and snapshot.get("interrupted") and not self._store.find(snapshot["session_id"]):
                     yield {
                         "session_id": snapshot["session_id"],
                         "message_count": snapshot["message_count"],
@@ -195,7 +200,7 @@ class ConversationRecovery:
 def _record(log: FileLog, messages: bytes, extra: bytes) -> None:
     """One record with what is new: of a conversation that went on only the messages that came to it."""
     stored, wanted = log.history.messages, decode(messages)
-    goes_on = wanted[: len(stored)] == stored
+    goes_on = encode(wanted[: len(stored)]) == encode(stored)  # as JSON: 1, 1.0 and True are equal to Python
     new = encode(wanted[len(stored) :]) if goes_on else messages
     log.append("appended" if goes_on else "replaced", {"messages": new, "extra": extra})
 
@@ -204,16 +209,18 @@ def _read_old(path: Path) -> Snapshot | None:
     """A file in the reference's format as a snapshot; None, and told, where it is none."""
     try:
         content = json.loads(path.read_text("utf-8"))
+        if not isinstance(content["messages"], list):
+            raise TypeError("messages")
         snapshot: Snapshot = {
             "session_id": content["session_id"],
             "saved_at": float(content["saved_at"]),
             "message_count": len(content["messages"]),
-            "messages": list(content["messages"]),
+            "messages": content["messages"],
             "extra": dict(content.get("extra") or {}),
         }
         if content.get("interrupted"):
             snapshot |= {"interrupted": True, "interrupted_at": float(content["interrupted_at"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         logger.warning("%s is no snapshot that can be read (%s); it is left as it is", path, type(error).__name__)
         return None
     return snapshot

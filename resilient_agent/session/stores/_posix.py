@@ -60,9 +60,9 @@ def refused(doing: str, path: Path) -> Iterator[None]:
 
 def make_folder(folder: Path) -> None:
     """See that the folder is there; what is made for it is its owner's alone (0700, whatever the umask)."""
-    if folder.is_dir():
-        return
     with refused("create the folder for sessions (store= or RESILIENT_AGENT_HOME chooses another)", folder):
+        if folder.is_dir():
+            return
         missing = [folder, *(parent for parent in folder.parents if not parent.exists())]
         for made in reversed(missing):
             with contextlib.suppress(FileExistsError):
@@ -110,7 +110,7 @@ def same_file(fd: int, path: Path) -> bool:
     """Whether the path still names the open file: it may have been deleted or replaced meanwhile."""
     try:
         named = path.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     ours = os.fstat(fd)
     return (named.st_ino, named.st_dev) == (ours.st_ino, ours.st_dev)

@@ -19,6 +19,7 @@ import logging
 import os
 import re
 import socket
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -127,10 +128,11 @@ class FileStore:
 
     def scan(self) -> Iterator[StoredSession]:
         """All sessions here, in no order. Reads the first and the last record of each, not what lies between."""
-        try:
-            names = sorted(entry.name for entry in self.folder.iterdir())
-        except FileNotFoundError:
-            return
+        with _posix.refused("list the sessions", self.folder):
+            try:
+                names = sorted(entry.name for entry in self.folder.iterdir())
+            except FileNotFoundError:
+                return
         for name in names:
             if name.endswith(_SUFFIX):
                 found = self._look(self.folder / name)
@@ -189,6 +191,8 @@ class FileStore:
             with _posix.opened(path, os.O_RDONLY) as fd:
                 live = not _posix.lock(fd, exclusive=False)
                 first, last = _first_and_last(fd)
+                if not _posix.same_file(fd, path):
+                    return None  # its owner ended it while we looked
         except OSError as error:  # removed meanwhile, or not ours to read
             if not isinstance(error, FileNotFoundError):
                 logger.warning("cannot read %s: %s", path, error.strerror)
@@ -230,14 +234,15 @@ class FileLog:
         self._unsettled = False  # whether an append began that did not come to its end
         self.path = path
         with _posix.refused("read the session's log", path):
-            self._take_over()
             parsed = _parse(_posix.read_all(fd))
+            self.history = _fold(parsed.records)  # before anything is touched: a later format is left as it is
             self._end = parsed.end
-            self._mend(parsed)
+            self._mend(fd, parsed)
+        self._found_end = self._end
         self.damage = parsed.damage
-        self.history = _fold(parsed.records)
         self.was = self.history.status
         self.interruption = self.history.interruption
+        _open_logs.add(self)
         self._open(session_id)
 
     def append(self, kind: Kind, fields: dict[str, bytes]) -> None:
@@ -283,12 +288,15 @@ class FileLog:
         self.release()
 
     def abandon(self) -> None:
-        """Stop being the owner, and leave things as they were found, as far as the storage lets us."""
-        with contextlib.suppress(StorageError):
+        """Stop being the owner, and leave the log as it was found, as far as the storage lets us."""
+        with contextlib.suppress(SessionLost, OSError):
+            fd = self._check_ours()
             if self.was == "new":
-                self.remove()
-            elif self.was == "closed":
-                self.append("closed", {})
+                self.path.unlink()
+                _posix.sync_folder(self.path.parent)
+            else:
+                os.ftruncate(fd, self._found_end)
+                _posix.sync(fd)
         self.release()
 
     @property
@@ -297,10 +305,10 @@ class FileLog:
         return self._pid != os.getpid()
 
     def _check_ours(self) -> int:
-        if self._fd is None:
-            raise SessionClosed(f"the session's guard was left: {self.path.name} can no longer be written through it")
         if self.inherited:
             raise SessionLost(f"the session belongs to process {self._pid}, of which this one is a fork")
+        if self._fd is None:
+            raise SessionClosed(f"the session's guard was left: {self.path.name} can no longer be written through it")
         if not _posix.same_file(self._fd, self.path):
             raise SessionLost(
                 f"{self.path} was deleted or replaced while its guard was live: nothing can be saved to it"
@@ -337,21 +345,16 @@ class FileLog:
         self.history = _fold(_parse(_posix.read_all(fd)).records)
         self._unsettled = False
 
-    def _take_over(self) -> None:
-        """See that the name of a new file survives as well."""
-        assert self._fd is not None  # noqa: S101 - just opened
-        if os.fstat(self._fd).st_size == 0:
-            _posix.sync_folder(self.path.parent)
-
-    def _mend(self, parsed: _Parsed) -> None:
+    def _mend(self, fd: int, parsed: _Parsed) -> None:
         """Cut a torn tail; end a whole last record that lacks its newline: the next must not fuse with it."""
-        assert self._fd is not None  # noqa: S101
+        if self._end == 0 and not parsed.torn:
+            _posix.sync_folder(self.path.parent)  # a new file: its name has to survive as well
         if parsed.unended:
-            _posix.write_at(self._fd, b"\n", self._end)
+            _posix.write_at(fd, b"\n", self._end)
             self._end += 1
         elif parsed.torn:
             logger.info("%s: cut %d bytes of a record that was never finished", self.path.name, parsed.torn)
-            os.ftruncate(self._fd, self._end)
+            os.ftruncate(fd, self._end)
         for place in parsed.damage:
             logger.warning(
                 "%s: line %d (byte %d) is damaged: %s; everything else was read",
@@ -373,6 +376,19 @@ class FileLog:
                 "host": encode(socket.gethostname()),
             },
         )
+
+
+# A forked child has a copy of every descriptor, and a copy holds the lock: without this a session
+# would outlive its dead owner in each of its children.
+_open_logs: weakref.WeakSet[FileLog] = weakref.WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for log in list(_open_logs):
+        log.release()
+
+
+os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 # -- what a file's bytes amount to: pure ----------------------------------------------------------
@@ -397,14 +413,15 @@ def _parse(data: bytes) -> _Parsed:
     *lines, tail = data.split(b"\n")
     records: list[Record] = []
     damage: list[Damage] = []
-    offset = 0
+    offset = unread = 0
     for number, line in enumerate(lines, 1):
         record = read_line(line)
-        fault = record if isinstance(record, str) else _gap(records, record)
+        fault = record if isinstance(record, str) else _gap(records, record, unread)
         if fault:
             damage.append(Damage(number, offset, fault))
         if isinstance(record, Record):
             records.append(record)
+        unread = 0 if isinstance(record, Record) else unread + 1
         offset += len(line) + 1
     last = read_line(tail) if tail else ""
     if isinstance(last, Record):
@@ -413,9 +430,11 @@ def _parse(data: bytes) -> _Parsed:
     return _Parsed(records, tuple(damage), offset, unended=False, torn=len(tail))
 
 
-def _gap(records: list[Record], record: Record) -> str:
+def _gap(records: list[Record], record: Record, unread: int) -> str:
+    """Which records are missing before this one, beside the lines that could not be read."""
     expected = records[-1].seq + 1 if records else 1
-    return "" if record.seq == expected else f"records {expected} to {record.seq - 1} are missing before it"
+    missing = range(expected + unread, record.seq)
+    return f"records {missing[0]} to {missing[-1]} are missing before it" if missing else ""
 
 
 def _fold(records: list[Record]) -> History:
