@@ -288,7 +288,7 @@ def _final(call: Call) -> None:
 def _end(call: Call, limit: str) -> None:
     """Give up: name the limit that ended the call, on the log and on the user's own exception."""
     number = call.attempt_number
-    text = f"gave up after {number} attempt{'s' * (number > 1)}: {{exception}} ({limit})"
+    text = f"gave up after {number} attempt{'s' * (number > 1)}: {{exception}} ({{limit}})"
     _log(logging.ERROR, call, "gave_up", text, limit=limit)
     if call.error is None:
         outcome = call.outcome
@@ -296,6 +296,10 @@ def _end(call: Call, limit: str) -> None:
         call.error = tenacity.RetryError(outcome)
         return
     call.tell(f"gave up: {limit}")
+    if isinstance(call.error, tenacity.TryAgain):
+        # As with tenacity: the caller wants to know what was wrong, not that it was to be tried again.
+        behind = call.error.__cause__ or call.error.__context__
+        call.error = behind if isinstance(behind, Exception) else call.error
     _annotate(call.error, call.history)
 
 

@@ -985,3 +985,20 @@ def test_a_decorated_function_can_be_copied():
     """Functions are copied by reference, so a decorated one is as well."""
     ask = resilient(sync_ask(Script("a")))
     assert copy.copy(ask) is copy.deepcopy(ask) is ask
+
+
+def test_try_again_gives_way_to_what_was_wrong(waits):
+    """Where TryAgain was raised while handling an error and nothing helped, that error comes out."""
+    wrong = ValueError("no valid answer")
+
+    @resilient(sleep=waits, max_retries=1)
+    def ask():
+        try:
+            raise wrong
+        except ValueError:
+            raise tenacity.TryAgain from None
+
+    with pytest.raises(ValueError, match="no valid answer") as caught:
+        ask()
+    assert caught.value is wrong
+    assert len(waits) == 1

@@ -1075,3 +1075,33 @@ def test_a_child_does_not_keep_the_session_of_a_dead_parent_alive(store, start, 
             assert session.messages == [{"n": 1}]
     finally:
         os.kill(survivor, signal.SIGKILL)
+
+
+def test_a_refused_guard_touches_nothing_of_a_later_child(child, store):  # B23
+    """After a guard could not be entered, a fork does not close what others have opened since."""
+    told = child(
+        FULL
+        + """
+import os
+allow(20)
+try:
+    session_guard("ticket-42", store=folder).__enter__()
+except StorageFull as error:
+    kept = error  # and with it, through its traceback, all that the entering had made
+allow()
+mine = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+pid = os.fork()
+if pid == 0:
+    code = 1
+    try:
+        for fd in mine:
+            os.fstat(fd)
+        code = 0
+    finally:
+        os._exit(code)
+print(json.dumps([type(kept).__name__, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])]))
+""",
+        store.folder,
+        "with",
+    )
+    assert told == ["StorageFull", 0]

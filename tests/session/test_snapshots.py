@@ -48,7 +48,7 @@ def old(folder):
             "messages": users(2),
             "extra": {"plan": "a"},
         }
-        path.write_text(json.dumps(content | changes, ensure_ascii=False, indent=2), "utf-8")
+        path.write_text(json.dumps(content | changes, indent=2), "utf-8")
         return path
 
     return old
@@ -505,6 +505,18 @@ async def test_a_broken_old_file_is_left_alone_and_told(recovery, old, folder, c
     assert await recovery.delete_snapshot("ticket-42") is False
     assert [entry["session_id"] for entry in recovery.list_interrupted_sessions()] == ["other"]
     assert path.read_bytes() == BROKEN[kind]
+
+
+@pytest.mark.parametrize("session_id", [42, None, ["a"], "", "\ud800"], ids=ascii)
+async def test_an_old_file_whose_id_names_no_session_does_not_hide_the_others(recovery, old, caplog, session_id):
+    """An old file with an id that no session can have is left out of the listing, told, and kept."""
+    path = old("ticket-42", session_id=session_id, **MARKED)
+    old("other", **MARKED)
+    before = path.read_bytes()
+    with caplog.at_level(logging.WARNING, "resilient_agent.session"):
+        assert [entry["session_id"] for entry in recovery.list_interrupted_sessions()] == ["other"]
+    assert str(path) in caplog.text
+    assert path.read_bytes() == before
 
 
 async def test_saving_does_not_remove_a_broken_old_file(recovery, old):
