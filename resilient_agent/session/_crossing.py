@@ -42,10 +42,10 @@ async def decided(
     job = _Job(work)
     try:
         return await anyio.to_thread.run_sync(job.run, limiter=limiter or anyio.CapacityLimiter(1))
-    except anyio.get_cancelled_exc_class():
+    except anyio.get_cancelled_exc_class() as cancelled:
         if job.withdraw():
             if must:
-                work()  # on the event loop, as there is no waiting any more: what must be done is short
+                _do_now(work, cancelled)
             raise
         # anyio's own scopes wait for the thread. asyncio's task.cancel() does not, so we do.
         with anyio.CancelScope(shield=True):
@@ -57,6 +57,14 @@ async def decided(
         if undo is not None and job.result:
             undo(job.result[0])
         raise
+
+
+def _do_now(work: Callable[[], object], cancelled: BaseException) -> None:
+    """On the event loop, as there is no waiting any more; what must be done is short. The cancellation goes on."""
+    try:
+        work()
+    except Exception as error:
+        cancelled.add_note(f"resilient_agent: {error}")
 
 
 class _Job(Generic[T]):

@@ -118,11 +118,25 @@ def _dump_model(model: Any, path: str) -> Any:
     try:
         fields = getattr(type(model), "model_fields", {})
         empty = {name for name in fields if name not in model.model_fields_set and getattr(model, name, None) is None}
+        _refuse_non_finite(model.model_dump(exclude=empty), path)  # the JSON dump would make null of them
         return model.model_dump(mode="json", exclude=empty)
+    except NotStorable:
+        raise
     except Exception as error:
         raise NotStorable(
             path, f"{type(model).__name__} could not dump itself: {type(error).__name__}: {error}"
         ) from error
+
+
+def _refuse_non_finite(value: Any, path: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise NotStorable(path, f"{value} is no JSON number: use null or a string")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_non_finite(item, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            _refuse_non_finite(item, f"{path}[{place}]")
 
 
 def _advice(value: Any) -> str:

@@ -171,7 +171,7 @@ class ConversationRecovery:
         """A session in the reference's own format, or None."""
         self._store.path(session_id)  # refuses what is no session id
         try:
-            snapshot = _read_old(self._old_path(session_id))
+            snapshot = self._read_old(self._old_path(session_id))
         except (OSError, ValueError):  # not there, or a name that no file can have
             return None
         return snapshot if snapshot is not None and snapshot["session_id"] == session_id else None
@@ -186,7 +186,7 @@ class ConversationRecovery:
     def _old_interrupted(self) -> Iterator[Snapshot]:
         for path in sorted(self._store.folder.glob("*.json")):
             with contextlib.suppress(OSError):
-                snapshot = _read_old(path)
+                snapshot = self._read_old(path)
                 # Where there is a log of the same session, the log is newer: a kill came before the removal.
                 if snapshot and snapshot.get("interrupted") and not self._store.find(snapshot["session_id"]):
                     yield {
@@ -196,6 +196,27 @@ class ConversationRecovery:
                         "path": str(path),
                     }
 
+    def _read_old(self, path: Path) -> Snapshot | None:
+        """A file in the reference's format as a snapshot; None, and told, where it is none."""
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            self._store.path(content["session_id"])  # refuses what is no session id
+            if not isinstance(content["messages"], list):
+                raise TypeError("messages")
+            snapshot: Snapshot = {
+                "session_id": content["session_id"],
+                "saved_at": float(content["saved_at"]),
+                "message_count": len(content["messages"]),
+                "messages": content["messages"],
+                "extra": dict(content.get("extra") or {}),
+            }
+            if content.get("interrupted"):
+                snapshot |= {"interrupted": True, "interrupted_at": float(content["interrupted_at"])}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            logger.warning("%s is no snapshot that can be read (%s); it is left as it is", path, type(error).__name__)
+            return None
+        return snapshot
+
 
 def _record(log: FileLog, messages: bytes, extra: bytes) -> None:
     """One record with what is new: of a conversation that went on only the messages that came to it."""
@@ -203,24 +224,3 @@ def _record(log: FileLog, messages: bytes, extra: bytes) -> None:
     goes_on = encode(wanted[: len(stored)]) == encode(stored)  # as JSON: 1, 1.0 and True are equal to Python
     new = encode(wanted[len(stored) :]) if goes_on else messages
     log.append("appended" if goes_on else "replaced", {"messages": new, "extra": extra})
-
-
-def _read_old(path: Path) -> Snapshot | None:
-    """A file in the reference's format as a snapshot; None, and told, where it is none."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        if not isinstance(content["messages"], list):
-            raise TypeError("messages")
-        snapshot: Snapshot = {
-            "session_id": content["session_id"],
-            "saved_at": float(content["saved_at"]),
-            "message_count": len(content["messages"]),
-            "messages": content["messages"],
-            "extra": dict(content.get("extra") or {}),
-        }
-        if content.get("interrupted"):
-            snapshot |= {"interrupted": True, "interrupted_at": float(content["interrupted_at"])}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        logger.warning("%s is no snapshot that can be read (%s); it is left as it is", path, type(error).__name__)
-        return None
-    return snapshot

@@ -299,3 +299,15 @@ def test_other_json_readers_agree(value):
         raise AssertionError(word)
 
     assert json.loads(encode(value), parse_constant=refuse) == value
+
+
+def test_a_number_that_json_lacks_is_found_inside_a_model():
+    """A pydantic model's own dump would turn NaN into null without a word: it is refused with its place."""
+
+    class Score(pydantic.BaseModel):
+        role: str
+        scores: list[float]
+
+    with pytest.raises(NotStorable) as refused:
+        encode({"x": Score(role="user", scores=[1.0, math.nan])})
+    assert refused.value.path == "$.x.scores[1]"

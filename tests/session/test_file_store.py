@@ -637,6 +637,16 @@ def test_a_line_that_vanished_is_reported(store, put):  # B38
     assert "records 3 to 3 are missing" in damage[0].reason
 
 
+def test_a_line_that_stands_twice_counts_once(store, put):  # B38
+    """A record that somebody copied is told as damage, and its message is there once."""
+    path = put("ticket-42", message(1), message(2))
+    lines = whole(path).splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], lines[1], *lines[3:]]))
+    kept, _, damage = restored(store)
+    assert kept == [1, 2]
+    assert [(one.line, one.reason) for one in damage] == [(4, "record 2 stands here again")]
+
+
 def test_a_last_line_that_was_damaged_later_is_reported_and_kept(store, put):  # B38
     """A whole last line whose checksum does not fit was acknowledged once: it is told, not cut."""
     path = put("ticket-42", message(1), message(2))

@@ -510,7 +510,7 @@ async def test_a_broken_old_file_is_left_alone_and_told(recovery, old, folder, c
 @pytest.mark.parametrize("session_id", [42, None, ["a"], "", "\ud800"], ids=ascii)
 async def test_an_old_file_whose_id_names_no_session_does_not_hide_the_others(recovery, old, caplog, session_id):
     """An old file with an id that no session can have is left out of the listing, told, and kept."""
-    path = old("ticket-42", session_id=session_id, **MARKED)
+    path = old(session_id, "ticket-42", **MARKED)
     old("other", **MARKED)
     before = path.read_bytes()
     with caplog.at_level(logging.WARNING, "resilient_agent.session"):

@@ -242,8 +242,8 @@ class FileLog:
         self.damage = parsed.damage
         self.was = self.history.status
         self.interruption = self.history.interruption
-        _open_logs.add(self)
         self._open(session_id)
+        _open_logs.add(self)  # last: of a log that failed to open, the store closes the descriptor
 
     def append(self, kind: Kind, fields: dict[str, bytes]) -> None:
         """Write one record; when this returns it survives a power cut.
@@ -416,12 +416,15 @@ def _parse(data: bytes) -> _Parsed:
     offset = unread = 0
     for number, line in enumerate(lines, 1):
         record = read_line(line)
-        fault = record if isinstance(record, str) else _gap(records, record, unread)
+        fault = record if isinstance(record, str) else _disorder(records, record, unread)
         if fault:
             damage.append(Damage(number, offset, fault))
         if isinstance(record, Record):
-            records.append(record)
-        unread = 0 if isinstance(record, Record) else unread + 1
+            unread = 0
+            if not records or record.seq > records[-1].seq:  # a line that stands twice counts once
+                records.append(record)
+        else:
+            unread += 1
         offset += len(line) + 1
     last = read_line(tail) if tail else ""
     if isinstance(last, Record):
@@ -430,9 +433,11 @@ def _parse(data: bytes) -> _Parsed:
     return _Parsed(records, tuple(damage), offset, unended=False, torn=len(tail))
 
 
-def _gap(records: list[Record], record: Record, unread: int) -> str:
-    """Which records are missing before this one, beside the lines that could not be read."""
+def _disorder(records: list[Record], record: Record, unread: int) -> str:
+    """What is wrong with a record's number, where `unread` lines before it could not be read."""
     expected = records[-1].seq + 1 if records else 1
+    if record.seq < expected:
+        return f"record {record.seq} stands here again"
     missing = range(expected + unread, record.seq)
     return f"records {missing[0]} to {missing[-1]} are missing before it" if missing else ""
 
