@@ -23,6 +23,7 @@ ROWS = (
 ALLOWED = {
     ("verdict", "backoff"),
     ("session.history", "session.record"),
+    ("session.record", "session.content"),
     ("_call", "_statistics"),
     ("_shapes", "_call"),
     ("_shapes", "_statistics"),

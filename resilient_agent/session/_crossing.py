@@ -2,52 +2,56 @@
 
 A save that is cancelled either never began, or it is over when the cancellation goes on: the
 caller never leaves while the disk still decides. Knows nothing of sessions.
+
+Why not `anyio.to_thread`: each save of each session takes this way, and a thread of our own that
+calls back into the loop costs half as much; a program whose tools fill anyio's worker
+threads can still save; and asyncio's `task.cancel()` would leave while the thread still works.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from queue import SimpleQueue
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
-import anyio.to_thread
+import anyio.lowlevel
 
 __all__ = ["decided"]
 
 T = TypeVar("T")
 
 _POLL: Final = 0.0005  # seconds; only ever waited for by a caller that was cancelled in mid-save
+_THREADS: Final = 16  # more saves than that at once only wait for each other at the disk
 
 
-async def decided(
-    work: Callable[[], T],
-    *,
-    limiter: anyio.CapacityLimiter | None = None,
-    undo: Callable[[T], object] | None = None,
-    must: bool = False,
-) -> T:
+async def decided(work: Callable[[], T], *, undo: Callable[[T], object] | None = None, must: bool = False) -> T:
     """Run blocking work in a thread; when this is left, by a result or however else, the work is over.
 
     Args:
         work: what to run, once.
-        limiter: who else may not run at the same time; callers are served in order. Never anyio's
-            own: a program whose tools fill its worker threads has to be able to save.
         undo: given the result of work that was done for a caller who was cancelled meanwhile.
         must: do the work even where the cancellation came before it began.
 
     Raises:
         What the work raised; or the cancellation, after the work is over.
     """
-    job = _Job(work)
+    done = anyio.Event()
+    job = _Job(work, _callback(), done.set)
     try:
-        return await anyio.to_thread.run_sync(job.run, limiter=limiter or anyio.CapacityLimiter(1))
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        _threads.do(job.run)
+        await done.wait()
     except anyio.get_cancelled_exc_class() as cancelled:
         if job.withdraw():
             if must:
                 _do_now(work, cancelled)
             raise
-        # anyio's own scopes wait for the thread. asyncio's task.cancel() does not, so we do.
         with anyio.CancelScope(shield=True):
             while not job.over:
                 try:
@@ -57,6 +61,17 @@ async def decided(
         if undo is not None and job.result:
             undo(job.result[0])
         raise
+    return job.outcome()
+
+
+def _callback() -> Callable[[Callable[[], object]], object]:
+    """How a thread has something called on the event loop that runs here."""
+    trio: Any = sys.modules.get("trio")
+    # trio is asked first: as a guest it runs on top of an asyncio loop.
+    if trio is not None and trio.lowlevel.in_trio_run():
+        call: Callable[[Callable[[], object]], object] = trio.lowlevel.current_trio_token().run_sync_soon
+        return call
+    return asyncio.get_running_loop().call_soon_threadsafe
 
 
 def _do_now(work: Callable[[], object], cancelled: BaseException) -> None:
@@ -75,10 +90,13 @@ class _Job(Generic[T]):
         result: what it returned, in a list; empty where it raised.
     """
 
-    def __init__(self, work: Callable[[], T]) -> None:
+    def __init__(self, work: Callable[[], T], callback: Callable[..., object], done: Callable[[], object]) -> None:
         self._work = work
+        self._callback = callback
+        self._done = done
         self._lock = threading.Lock()
         self._taken = False  # by the thread that runs it, or by whoever withdrew it
+        self._error: BaseException | None = None
         self.over = False
         self.result: list[T] = []
 
@@ -89,12 +107,67 @@ class _Job(Generic[T]):
             self._taken = True
             return withdrawn
 
-    def run(self) -> T:
+    def run(self) -> None:
+        """In the thread: do the work, and tell the loop."""
         if not self.withdraw():
-            raise RuntimeError("withdrawn")  # nobody waits for the answer
+            return
         try:
-            value = self._work()
-            self.result.append(value)
-            return value
+            self.result.append(self._work())
+        except BaseException as error:  # whatever it is, it belongs to the caller
+            self._error = error
+        self.over = True
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._callback(self._done)
+
+    def outcome(self) -> T:
+        """What the work returned; raises what it raised."""
+        error, self._error = self._error, None
+        if error is None:
+            return self.result[0]
+        try:
+            raise error
         finally:
-            self.over = True
+            del error  # its traceback holds this frame
+
+
+class _Threads:
+    """Threads that wait for disks, shared by all sessions of the process. They come as they are needed.
+
+    A `ThreadPoolExecutor` would do, but for the Future that it makes of each job: a save that
+    takes a third of a millisecond notices.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._under_way = self._threads = 0
+
+    def do(self, job: Callable[[], object]) -> None:
+        """Have the job done soon, in some thread."""
+        with self._lock:
+            self._under_way += 1
+            if short := self._threads < min(self._under_way, _THREADS):
+                self._threads += 1
+        if short:
+            # Daemons: a program that ends without leaving its guards must not wait for them.
+            threading.Thread(target=self._work, name="resilient_agent", daemon=True).start()
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            job()
+            del job  # it holds what was saved
+            with self._lock:
+                self._under_way -= 1
+
+
+_threads = _Threads()
+
+
+def _renew() -> None:
+    global _threads  # noqa: PLW0603 - a forked child has the object without its threads
+    _threads = _Threads()
+
+
+os.register_at_fork(after_in_child=_renew)

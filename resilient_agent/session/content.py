@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from resilient_agent.errors import NotStorable
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "plain", "write"]
 
 DEPTH_LIMIT: Final = 200
 """Levels of nesting: no message needs more, and a value that contains itself has no end."""
@@ -30,8 +31,8 @@ _WRITE: Final = json.JSONEncoder(
 _WRITE_ASCII: Final = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 
-def encode(value: Any, path: str = "$") -> bytes:
-    """The value as compact JSON, in UTF-8.
+def plain(value: Any, path: str = "$") -> Any:
+    """The value in JSON's own types: a copy, equal to what its bytes will be read back as.
 
     Args:
         value: what to store.
@@ -41,76 +42,118 @@ def encode(value: Any, path: str = "$") -> bytes:
         NotStorable: something in it JSON cannot give back; its `path` says where.
 
     Example:
-        >>> encode({"role": "user", "content": "naïve 東京"}).decode()
-        '{"role":"user","content":"naïve 東京"}'
-        >>> encode({"content": [{"image": b"PNG"}]})
+        >>> plain({"content": ("a", 1)})
+        {'content': ['a', 1]}
+        >>> plain({"content": [{"image": b"PNG"}]})
         Traceback (most recent call last):
             ...
         resilient_agent.errors.NotStorable: $.content[0].image: bytes are no JSON: encode them, for example with base64
     """
-    plain = _plain(value, path, 0)
-    text = _WRITE(plain)
+    try:
+        return _plain(value, 0)
+    except NotStorable as refused:
+        # Only now is it worth while to know the place: keeping track of it would cost every good message.
+        raise NotStorable(path + _place(value, 0), refused.reason) from refused.__cause__
+
+
+def write(value: Any) -> bytes:
+    """A value in JSON's own types, as compact JSON in UTF-8."""
+    text = _WRITE(value)
     try:
         return text.encode()
     except UnicodeEncodeError:
         # A lone surrogate, as a cut token leaves it: escaped it survives, raw it is no UTF-8.
-        return _WRITE_ASCII(plain).encode()
+        return _WRITE_ASCII(value).encode()
+
+
+def encode(value: Any) -> bytes:
+    """Any value as compact JSON, in UTF-8; see `plain` for what is refused.
+
+    Example:
+        >>> encode({"role": "user", "content": "naïve 東京"}).decode()
+        '{"role":"user","content":"naïve 東京"}'
+    """
+    return write(plain(value))
 
 
 def decode(data: bytes | str) -> Any:
-    """The value that `encode` was given, in JSON's own types."""
+    """The value that was encoded, in JSON's own types."""
     return json.loads(data)
 
 
-def _plain(value: Any, path: str, depth: int) -> Any:
-    """The value in JSON's own types; raises with the path of the first thing that has none."""
+def _plain(value: Any, depth: int) -> Any:
     kind = type(value)
     if kind is str:
         if not value.isascii() and _SURROGATE_PAIR.search(value):
-            raise NotStorable(path, "two surrogates in a row would come back as one character: decode the text first")
+            raise _refusal("two surrogates in a row would come back as one character: decode the text first")
         return value
     if value is None or kind is bool or (kind is int and -(2**63) <= value < 2**63):
         return value
     if kind is dict or kind is list:
         if depth >= DEPTH_LIMIT:
-            raise NotStorable(path[:200], f"nested more than {DEPTH_LIMIT} levels deep, or containing itself")
+            raise _refusal(f"nested more than {DEPTH_LIMIT} levels deep, or containing itself")
         if kind is list:
-            return [_plain(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)]
-        return {_key(key, path): _plain(item, f"{path}.{key}", depth + 1) for key, item in value.items()}
+            return [_plain(item, depth + 1) for item in value]
+        return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
     if kind is float:
         if not math.isfinite(value):
-            raise NotStorable(path, f"{value} is no JSON number: use null or a string")
+            raise _refusal(f"{value} is no JSON number: use null or a string")
         return value
-    return _plain_subclass(value, path, depth)
+    return _plain_subclass(value, depth)
 
 
-def _plain_subclass(value: Any, path: str, depth: int) -> Any:
+def _plain_subclass(value: Any, depth: int) -> Any:
     """The same for what is not exactly one of JSON's types, but may be stored as one."""
     if isinstance(value, str):
-        return _plain(str.__str__(value), path, depth)
+        return _plain(str.__str__(value), depth)
     if isinstance(value, int):
         # An upper bound of its decimal digits, without writing them.
         if value.bit_length() * 0.30103 > _DIGITS_LIMIT:
-            raise NotStorable(path, f"a number of more than {_DIGITS_LIMIT} digits: store it as a string")
+            raise _refusal(f"a number of more than {_DIGITS_LIMIT} digits: store it as a string")
         return int(value)
     if isinstance(value, float):
-        return _plain(float(value), path, depth)
+        return _plain(float(value), depth)
     if isinstance(value, dict):
-        return _plain(dict(value), path, depth)
+        return _plain(dict(value), depth)
     if isinstance(value, list | tuple):
-        return _plain(list(value), path, depth)
+        return _plain(list(value), depth)
     if callable(getattr(type(value), "model_dump", None)):
-        return _plain(_dump_model(value, path), path, depth)
-    raise NotStorable(path, _advice(value))
+        return _plain(_dump_model(value), depth)
+    raise _refusal(_advice(value))
 
 
-def _key(key: Any, path: str) -> str:
+def _key(key: Any) -> str:
     if isinstance(key, str):
-        return str(_plain(key, f"{path} (a key)", 0))
-    raise NotStorable(path, f"the key {key!r} is no string: JSON would turn it into one")
+        return str(_plain(key, 0))
+    raise _refusal(f"the key {key!r} is no string: JSON would turn it into one")
 
 
-def _dump_model(model: Any, path: str) -> Any:
+def _place(value: Any, depth: int) -> str:
+    """Where in a value that was refused the first thing stands that has to be."""
+    if depth >= DEPTH_LIMIT:
+        return ""
+    try:
+        children = _dump_model(value) if callable(getattr(type(value), "model_dump", None)) else value
+    except NotStorable as refused:
+        return refused.path  # the model's dump knows its own inside
+    steps: Iterable[tuple[str, Any]] = ()
+    if isinstance(children, dict):
+        steps = ((f".{key}", item) for key, item in children.items())
+    elif isinstance(children, list | tuple):
+        steps = ((f"[{number}]", item) for number, item in enumerate(children))
+    for step, item in steps:
+        try:
+            _plain(item, depth + 1)
+        except NotStorable:
+            return step + _place(item, depth + 1)
+    return ""
+
+
+def _refusal(reason: str) -> NotStorable:
+    return NotStorable("", reason)
+
+
+def _dump_model(model: Any) -> Any:
     """A pydantic model's own JSON dump, without the fields that nobody set and that say nothing.
 
     The SDKs' answers carry many of those, and services refuse nulls that they do not know.
@@ -118,14 +161,12 @@ def _dump_model(model: Any, path: str) -> Any:
     try:
         fields = getattr(type(model), "model_fields", {})
         empty = {name for name in fields if name not in model.model_fields_set and getattr(model, name, None) is None}
-        _refuse_non_finite(model.model_dump(exclude=empty), path)  # the JSON dump would make null of them
+        _refuse_non_finite(model.model_dump(exclude=empty), "")  # the JSON dump would make null of them
         return model.model_dump(mode="json", exclude=empty)
     except NotStorable:
         raise
     except Exception as error:
-        raise NotStorable(
-            path, f"{type(model).__name__} could not dump itself: {type(error).__name__}: {error}"
-        ) from error
+        raise _refusal(f"{type(model).__name__} could not dump itself: {type(error).__name__}: {error}") from error
 
 
 def _refuse_non_finite(value: Any, path: str) -> None:

@@ -21,7 +21,7 @@ import anyio
 from resilient_agent.classify import ErrorClassifier
 from resilient_agent.errors import NotStorable, SessionClosed
 from resilient_agent.session._crossing import decided
-from resilient_agent.session.content import encode
+from resilient_agent.session.content import plain
 from resilient_agent.session.history import Interruption, interruption_fields
 from resilient_agent.session.record import Damage
 from resilient_agent.session.stores.file import FileLog, FileStore, StoredSession
@@ -182,14 +182,14 @@ class _Core:
         self._lock = threading.RLock()
         self._left = False
 
-    def save(self, kind: Any, fields: dict[str, bytes]) -> None:
+    def save(self, kind: Any, fields: dict[str, Any]) -> None:
         with self._lock:
             if self._left:
                 raise SessionClosed(f"the guard of session {self.session_id!r} was left: nothing can be saved any more")
             self.log.append(kind, fields)
 
     def begin_afresh(self) -> None:
-        self.save("replaced", {"messages": b"[]", "extra": b"{}"})
+        self.save("replaced", {"messages": [], "extra": {}})
         self.stored, self.interruption = False, None
 
     def leave(self, error: BaseException | None, *, keep: bool) -> None:
@@ -274,19 +274,19 @@ class Session(_Face):
             SessionLost: the log was deleted or replaced.
             SessionClosed: the guard was left.
         """
-        self._core.save("appended", {"messages": _encode_all([message], single=True)})
+        self._core.save("appended", {"messages": _plain_all([message], single=True)})
 
     def extend(self, messages: Iterable[Message]) -> None:
         """Save several messages in one go: all of them or, where this raises, none."""
-        self._core.save("appended", {"messages": _encode_all(messages)})
+        self._core.save("appended", {"messages": _plain_all(messages)})
 
     def replace(self, messages: Iterable[Message]) -> None:
         """Put these messages in place of all that were saved, for example after summing up a long history."""
-        self._core.save("replaced", {"messages": _encode_all(messages)})
+        self._core.save("replaced", {"messages": _plain_all(messages)})
 
     def set_extra(self, extra: Mapping[str, Any]) -> None:
         """Save state of your own beside the messages (a plan, a cursor, a budget), in place of what was there."""
-        self._core.save("extra", {"extra": _encode_extra(extra)})
+        self._core.save("extra", {"extra": _plain_dict(extra)})
 
 
 class AsyncSession(_Face):
@@ -299,55 +299,47 @@ class AsyncSession(_Face):
 
     def __init__(self, core: _Core) -> None:
         super().__init__(core)
-        # One at a time and in order; and of our own, so that a program whose tools fill anyio's
-        # worker threads can still save.
-        self._limiter = anyio.CapacityLimiter(1)
+        self._turn = anyio.Lock(fast_acquire=True)  # one save at a time, in the order of their calls
 
     def append(self, message: Message) -> Coroutine[Any, Any, None]:
         """Save one message; see `Session.append`."""
-        return self._save("appended", {"messages": _encode_all([message], single=True)})
+        return self._save("appended", {"messages": _plain_all([message], single=True)})
 
     def extend(self, messages: Iterable[Message]) -> Coroutine[Any, Any, None]:
         """Save several messages in one go; see `Session.extend`."""
-        return self._save("appended", {"messages": _encode_all(messages)})
+        return self._save("appended", {"messages": _plain_all(messages)})
 
     def replace(self, messages: Iterable[Message]) -> Coroutine[Any, Any, None]:
         """Put these messages in place of all that were saved; see `Session.replace`."""
-        return self._save("replaced", {"messages": _encode_all(messages)})
+        return self._save("replaced", {"messages": _plain_all(messages)})
 
     def set_extra(self, extra: Mapping[str, Any]) -> Coroutine[Any, Any, None]:
         """Save state of your own beside the messages; see `Session.set_extra`."""
-        return self._save("extra", {"extra": _encode_extra(extra)})
+        return self._save("extra", {"extra": _plain_dict(extra)})
 
-    async def _save(self, kind: str, fields: dict[str, bytes]) -> None:
-        await decided(lambda: self._core.save(kind, fields), limiter=self._limiter)
+    async def _save(self, kind: str, fields: dict[str, Any]) -> None:
+        async with self._turn:
+            await decided(lambda: self._core.save(kind, fields))
 
 
-def _encode_all(messages: Iterable[Message], *, single: bool = False) -> bytes:
-    """Messages as a JSON array; what is no message is refused with its place."""
+def _plain_all(messages: Iterable[Message], *, single: bool = False) -> list[Any]:
+    """Messages as they are stored: a copy; what is no message is refused with its place."""
     if isinstance(messages, Mapping | str | bytes):
         raise TypeError(f"a list of messages is due, not one {type(messages).__name__}: use append for one")
-    encoded = []
-    for place, message in enumerate(messages):
-        path = "$" if single else f"$[{place}]"
-        data = encode(message, path)
-        if not data.startswith(b"{"):
-            raise NotStorable(path, f"a message is a dict or a pydantic model, not a {type(message).__name__}")
-        encoded.append(data)
-    return b"[%s]" % b",".join(encoded)
+    return [_plain_dict(message, "$" if single else f"$[{place}]") for place, message in enumerate(messages)]
 
 
-def _encode_extra(extra: Mapping[str, Any]) -> bytes:
-    data = encode(extra)
-    if not data.startswith(b"{"):
-        raise NotStorable("$", f"extra is a dict, not a {type(extra).__name__}")
-    return data
+def _plain_dict(value: Any, path: str = "$") -> dict[str, Any]:
+    stored = plain(value, path)
+    if not isinstance(stored, dict):
+        raise NotStorable(path, f"a dict or a pydantic model is due here, not a {type(value).__name__}")
+    return stored
 
 
-def _interruption(error: BaseException) -> dict[str, bytes]:
+def _interruption(error: BaseException) -> dict[str, Any]:
     reason = _REASONS.get(type(error).__name__, "exception")
     verdict = _CLASSIFIER.classify(error) if isinstance(error, Exception) else None
-    return {name: encode(value) for name, value in interruption_fields(reason, error, verdict).items()}
+    return interruption_fields(reason, error, verdict)
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ class History:
                 self.messages.extend(fields["messages"])
                 self.extra = fields.get("extra", self.extra)
             case "replaced":
-                self.messages = list(fields["messages"])
+                self.messages = list(fields["messages"])  # the list grows, the record's own does not
                 self.extra = fields.get("extra", self.extra)
             case "extra":
                 self.extra = fields["extra"]

@@ -18,6 +18,8 @@ import json
 import zlib
 from typing import Any, Final, Literal
 
+from resilient_agent.session.content import write
+
 __all__ = ["FORMAT", "Damage", "Kind", "Record", "read_line", "write_line"]
 
 FORMAT: Final = 1
@@ -67,19 +69,12 @@ class Damage:
     reason: str
 
 
-def write_line(
-    *, seq: int, epoch: int, at: datetime.datetime, count: int, kind: Kind, fields: dict[str, bytes]
-) -> bytes:
-    """A record as a line, newline included.
-
-    Args:
-        seq: its number; likewise `epoch`, `at` (aware) and `count`.
-        kind: what it does.
-        fields: name -> JSON, already encoded; names are the caller's constants.
-    """
-    moment = at.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    head = f'{{"seq":{seq},"epoch":{epoch},"at":"{moment}","count":{count},"kind":"{kind}"'.encode()
-    body = head + b"".join(b',"%s":%s' % (name.encode(), data) for name, data in fields.items())
+def write_line(record: Record) -> bytes:
+    """A record as a line, newline included. Its fields hold JSON's own types (`content.plain`)."""
+    moment = record.at.astimezone(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    head = f'{{"seq":{record.seq},"epoch":{record.epoch},"at":"{moment}","count":{record.count},"kind":"{record.kind}"'
+    more = write(record.fields)[1:-1]
+    body = head.encode() + (b"," + more if more else b"")
     return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from resilient_agent import clock
 from resilient_agent.session._crossing import decided
-from resilient_agent.session.content import decode, encode
+from resilient_agent.session.content import plain, write
 from resilient_agent.session.history import interruption_fields
 from resilient_agent.session.stores.file import FileLog, FileStore
 
@@ -61,8 +61,8 @@ class ConversationRecovery:
             SessionBusy: a guard or another process holds the session.
             StorageError: the disk refused.
         """
-        data, extra_data = encode(list(messages)), encode(dict(extra or {}))
-        await decided(lambda: self._save(session_id, data, extra_data))
+        stored, extra_stored = plain(list(messages)), plain(dict(extra or {}))
+        await decided(lambda: self._save(session_id, stored, extra_stored))
         return True
 
     async def restore_snapshot(self, session_id: str) -> Snapshot | None:
@@ -102,7 +102,7 @@ class ConversationRecovery:
         newest_first = sorted(found.values(), key=lambda entry: entry["interrupted_at"], reverse=True)
         return [{**entry, "age_seconds": max(0.0, now - entry["interrupted_at"])} for entry in newest_first]
 
-    def _save(self, session_id: str, messages: bytes, extra: bytes) -> None:
+    def _save(self, session_id: str, messages: list[Any], extra: Snapshot) -> None:
         with self._claimed(session_id) as log:
             _record(log, messages, extra)
             log.append("closed", {})
@@ -133,9 +133,8 @@ class ConversationRecovery:
             return False
         with self._claimed(session_id) as log:
             if log.was == "new" and old is not None:
-                _record(log, encode(old["messages"]), encode(old["extra"]))
-            fields = interruption_fields("marked", None, None)
-            log.append("interrupted", {name: encode(value) for name, value in fields.items()})
+                _record(log, plain(old["messages"]), plain(old["extra"]))
+            log.append("interrupted", interruption_fields("marked", None, None))
         self._remove_old(session_id)
         return True
 
@@ -218,9 +217,9 @@ class ConversationRecovery:
         return snapshot
 
 
-def _record(log: FileLog, messages: bytes, extra: bytes) -> None:
+def _record(log: FileLog, messages: list[Any], extra: Snapshot) -> None:
     """One record with what is new: of a conversation that went on only the messages that came to it."""
-    stored, wanted = log.history.messages, decode(messages)
-    goes_on = encode(wanted[: len(stored)]) == encode(stored)  # as JSON: 1, 1.0 and True are equal to Python
-    new = encode(wanted[len(stored) :]) if goes_on else messages
+    stored = log.history.messages
+    goes_on = write(messages[: len(stored)]) == write(stored)  # as JSON: 1, 1.0 and True are equal to Python
+    new = messages[len(stored) :] if goes_on else messages
     log.append("appended" if goes_on else "replaced", {"messages": new, "extra": extra})

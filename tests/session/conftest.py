@@ -13,7 +13,6 @@ import pytest
 
 import resilient_agent
 from resilient_agent import FileStore
-from resilient_agent.session.content import encode
 
 NOBODY = 65534
 
@@ -36,7 +35,7 @@ def put(store):
     def put(session_id, *messages, ending=None):
         log = store.claim(session_id)
         for message in messages:
-            log.append("appended", {"messages": encode([message])})
+            log.append("appended", {"messages": [message]})
         if ending is not None:
             log.append(ending, {})
         log.release()

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_agent import NotStorable
-from resilient_agent.session.content import decode, encode
+from resilient_agent.session.content import decode, encode, plain
 
 
 def _holds_a_surrogate_pair(text):
@@ -272,7 +272,7 @@ def test_the_same_object_twice_is_no_cycle():
 def test_the_path_begins_where_the_caller_says():
     """The root of the path is the caller's name for the place."""
     with pytest.raises(NotStorable) as refusal:
-        encode({"source": b""}, "$[7]")
+        plain({"source": b""}, "$[7]")
     assert refusal.value.path == "$[7].source"
 
 

@@ -23,8 +23,7 @@ from resilient_agent import (
     StorageError,
     UnsupportedFormat,
 )
-from resilient_agent.session.content import encode
-from resilient_agent.session.record import Damage, write_line
+from resilient_agent.session.record import Damage, Record, write_line
 
 IDS = [
     "ticket-42",
@@ -74,7 +73,7 @@ def message(number):
 
 def save(log, *numbers):
     for number in numbers:
-        log.append("appended", {"messages": encode([message(number)])})
+        log.append("appended", {"messages": [message(number)]})
 
 
 def restored(store, session_id="ticket-42"):
@@ -683,12 +682,14 @@ def test_damage_in_the_first_line_of_a_single_owner_loses_no_message(store, put)
 # -- versions -------------------------------------------------------------------------------------
 
 LATER = write_line(
-    seq=1,
-    epoch=1,
-    at=datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC),
-    count=0,
-    kind="opened",
-    fields={"format": b"2", "session_id": b'"ticket-42"'},
+    Record(
+        seq=1,
+        epoch=1,
+        at=datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC),
+        count=0,
+        kind="opened",
+        fields={"format": 2, "session_id": "ticket-42"},
+    )
 )
 
 
@@ -710,7 +711,7 @@ def test_an_unknown_kind_is_kept(store, put):
     """A record of a later version's kind stays in the log, counts, and disturbs nothing."""
     path = put("ticket-42", message(1))
     at = store.read("ticket-42").saved_at
-    line = write_line(seq=3, epoch=1, at=at, count=1, kind="effect_started", fields={"key": b'"mail"'})
+    line = write_line(Record(seq=3, epoch=1, at=at, count=1, kind="effect_started", fields={"key": "mail"}))
     with path.open("ab") as file:
         file.write(line)
     assert restored(store) == ([1], [1, 99], ())
@@ -775,7 +776,7 @@ def test_a_part_that_could_not_be_taken_back_is_overwritten(store, monkeypatch):
     with pytest.raises(StorageError):
         save(log, 2)
     monkeypatch.undo()
-    log.append("extra", {"extra": b"{}"})  # shorter than what stands there
+    log.append("extra", {"extra": {}})  # shorter than what stands there
     log.release()
     assert restored(store) == ([1], [1, 99], ())
 

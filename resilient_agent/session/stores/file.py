@@ -35,7 +35,6 @@ from resilient_agent.errors import (
     StorageError,
     UnsupportedFormat,
 )
-from resilient_agent.session.content import decode, encode
 from resilient_agent.session.history import History, Interruption, holder_of
 from resilient_agent.session.record import FORMAT, Damage, Kind, Record, read_line, write_line
 from resilient_agent.session.stores import _posix
@@ -245,12 +244,12 @@ class FileLog:
         self._open(session_id)
         _open_logs.add(self)  # last: of a log that failed to open, the store closes the descriptor
 
-    def append(self, kind: Kind, fields: dict[str, bytes]) -> None:
+    def append(self, kind: Kind, fields: dict[str, Any]) -> None:
         """Write one record; when this returns it survives a power cut.
 
         Args:
             kind: what the record does.
-            fields: name -> JSON, encoded.
+            fields: what it does it with, in JSON's own types; from now on the log's.
 
         Raises:
             StorageFull, StorageError: nothing of it is stored, all before it is, and the next may be tried.
@@ -315,16 +314,12 @@ class FileLog:
             )
         return self._fd
 
-    def _next(self, kind: Kind, fields: dict[str, bytes]) -> tuple[Record, bytes]:
+    def _next(self, kind: Kind, fields: dict[str, Any]) -> tuple[Record, bytes]:
         """The record that comes next, and its line."""
         history = self.history
-        decoded = {name: decode(data) for name, data in fields.items()}
-        count = _count_after(history, kind, decoded)
-        record = Record(history.seq + 1, history.epoch, clock.now(), count, kind, decoded)
-        line = write_line(
-            seq=record.seq, epoch=record.epoch, at=record.at, count=record.count, kind=kind, fields=fields
-        )
-        return record, line
+        count = _count_after(history, kind, fields)
+        record = Record(history.seq + 1, history.epoch, clock.now(), count, kind, fields)
+        return record, write_line(record)
 
     def _write(self, fd: int, line: bytes) -> None:
         """The line behind the end, and on the disk; or nothing behind the end."""
@@ -370,10 +365,10 @@ class FileLog:
         self.append(
             "opened",
             {
-                "format": str(FORMAT).encode(),
-                "session_id": encode(session_id),
-                "pid": str(self._pid).encode(),
-                "host": encode(socket.gethostname()),
+                "format": FORMAT,
+                "session_id": session_id,
+                "pid": self._pid,
+                "host": socket.gethostname(),
             },
         )
 
