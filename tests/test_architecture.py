@@ -14,7 +14,7 @@ PACKAGE = Path(resilient_agent.__file__).parent
 # From the ground floor up. A room imports from lower rows; within its row only where ALLOWED says so.
 ROWS = (
     ("errors", "verdict", "backoff", "clock"),
-    ("classify", "session.content", "session.record", "session.history"),
+    ("classify", "session.content", "session.record", "session.log", "session.history"),
     ("strategies", "session.stores"),
     ("_statistics", "_call", "_shapes", "session._crossing"),
     ("_control", "decorator", "executor", "session.guard", "session.snapshots", "session", "testing"),
@@ -24,6 +24,7 @@ ALLOWED = {
     ("verdict", "backoff"),
     ("session.history", "session.record"),
     ("session.record", "session.content"),
+    ("session.log", "session.record"),
     ("_call", "_statistics"),
     ("_shapes", "_call"),
     ("_shapes", "_statistics"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any, Literal, Self
 
 from resilient_agent.errors import UnsupportedFormat
 from resilient_agent.session.record import FORMAT, Record
@@ -61,6 +62,14 @@ class History:
     saved_at: datetime.datetime | None = None
     holder: str = ""
     marked: Interruption | None = None
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> Self:
+        """The history that these records make."""
+        history = cls()
+        for record in records:
+            history.apply(record)
+        return history
 
     def apply(self, record: Record) -> None:
         """Take one record in. A kind that this version does not know changes nothing but the numbers.

@@ -36,7 +36,8 @@ from resilient_agent.errors import (
     UnsupportedFormat,
 )
 from resilient_agent.session.history import History, Interruption, holder_of
-from resilient_agent.session.record import FORMAT, Damage, Kind, Record, read_line, write_line
+from resilient_agent.session.log import Parsed, parse
+from resilient_agent.session.record import FORMAT, Kind, Record, read_line, write_line
 from resilient_agent.session.stores import _posix
 
 __all__ = ["FileLog", "FileStore", "StoredSession"]
@@ -118,7 +119,7 @@ class FileStore:
         path = self.path(session_id)
         try:
             with _posix.refused("read the session's log", path), _posix.opened(path, os.O_RDONLY) as fd:
-                history = _fold(_parse(_posix.read_all(fd)).records)
+                history = History.of(parse(_posix.read_all(fd)).records)
         except StorageError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 return None
@@ -199,7 +200,7 @@ class FileStore:
         if first is None or last is None:
             return None
         try:
-            history = _fold([first, dataclasses.replace(last, fields=_without_content(last))])
+            history = History.of([first, dataclasses.replace(last, fields=_without_content(last))])
         except UnsupportedFormat as error:
             logger.warning("%s is left out: %s", path, error)
             return None
@@ -233,8 +234,8 @@ class FileLog:
         self._unsettled = False  # whether an append began that did not come to its end
         self.path = path
         with _posix.refused("read the session's log", path):
-            parsed = _parse(_posix.read_all(fd))
-            self.history = _fold(parsed.records)  # before anything is touched: a later format is left as it is
+            parsed = parse(_posix.read_all(fd))
+            self.history = History.of(parsed.records)  # before anything is touched: a later format is left as it is
             self._end = parsed.end
             self._mend(fd, parsed)
         self._found_end = self._end
@@ -337,10 +338,10 @@ class FileLog:
         It may have been a Ctrl-C anywhere between the write and the last line of `append`.
         """
         os.ftruncate(fd, self._end)
-        self.history = _fold(_parse(_posix.read_all(fd)).records)
+        self.history = History.of(parse(_posix.read_all(fd)).records)
         self._unsettled = False
 
-    def _mend(self, fd: int, parsed: _Parsed) -> None:
+    def _mend(self, fd: int, parsed: Parsed) -> None:
         """Cut a torn tail; end a whole last record that lacks its newline: the next must not fuse with it."""
         if self._end == 0 and not parsed.torn:
             _posix.sync_folder(self.path.parent)  # a new file: its name has to survive as well
@@ -386,64 +387,6 @@ def _leave_all_to_parent() -> None:
 os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
-# -- what a file's bytes amount to: pure ----------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Parsed:
-    records: list[Record]
-    damage: tuple[Damage, ...]
-    end: int  # where the next record goes
-    unended: bool  # the last record is whole but for its newline
-    torn: int  # bytes of an unfinished record behind the end
-
-
-def _parse(data: bytes) -> _Parsed:
-    """The records of a log, the places that cannot be read, and where it ends.
-
-    What stands behind the last newline was never acknowledged: a whole record (its checksum
-    says so) counts, anything else is torn. A whole line that cannot be read was damaged
-    later; it is told and left where it is.
-    """
-    *lines, tail = data.split(b"\n")
-    records: list[Record] = []
-    damage: list[Damage] = []
-    offset = unread = 0
-    for number, line in enumerate(lines, 1):
-        record = read_line(line)
-        fault = record if isinstance(record, str) else _disorder(records, record, unread)
-        if fault:
-            damage.append(Damage(number, offset, fault))
-        if isinstance(record, Record):
-            unread = 0
-            if not records or record.seq > records[-1].seq:  # a line that stands twice counts once
-                records.append(record)
-        else:
-            unread += 1
-        offset += len(line) + 1
-    last = read_line(tail) if tail else ""
-    if isinstance(last, Record):
-        records.append(last)
-        return _Parsed(records, tuple(damage), len(data), unended=True, torn=0)
-    return _Parsed(records, tuple(damage), offset, unended=False, torn=len(tail))
-
-
-def _disorder(records: list[Record], record: Record, unread: int) -> str:
-    """What is wrong with a record's number, where `unread` lines before it could not be read."""
-    expected = records[-1].seq + 1 if records else 1
-    if record.seq < expected:
-        return f"record {record.seq} stands here again"
-    missing = range(expected + unread, record.seq)
-    return f"records {missing[0]} to {missing[-1]} are missing before it" if missing else ""
-
-
-def _fold(records: list[Record]) -> History:
-    history = History()
-    for record in records:
-        history.apply(record)
-    return history
-
-
 def _first_and_last(fd: int) -> tuple[Record | None, Record | None]:
     """The first and the last readable record, from the two ends of the file."""
     size = os.fstat(fd).st_size
@@ -460,7 +403,7 @@ def _first_and_last(fd: int) -> tuple[Record | None, Record | None]:
             break
         window *= 8
     if first is None:  # damaged: any later owner wrote the id down as well
-        records = _parse(_posix.read_all(fd)).records
+        records = parse(_posix.read_all(fd)).records
         first = next((record for record in records if record.kind == "opened"), None)
     return first, last
 
