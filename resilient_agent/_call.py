@@ -179,7 +179,8 @@ class Call(tenacity.RetryCallState):
     def facts(self) -> dict[str, Any]:
         """What may be logged of a failure: never a message, an argument, a header or a key."""
         judge = self.judge
-        verdict = judge.verdict if judge else None
+        # A predicate of somebody else's may have decided without a verdict: then the last one is of an earlier attempt.
+        verdict = judge.verdict if judge and judge.attempt == self.attempt_number else None
         return {
             "function": self.control.name,
             "attempt": self.attempt_number,
@@ -278,7 +279,9 @@ def _final(call: Call) -> None:
     if call.error is None:
         return
     if call.attempt_number > 1:
-        _end(call, f"not retried: {call.facts()['verdict'] or 'retry= says no'}")
+        facts = call.facts()
+        why = f"{facts['verdict']}, {facts['because']}" if facts["verdict"] else "retry= says no"
+        _end(call, f"not retried: {why}")
         return
     # For good at the first attempt: the exception is left as it is, and only told where it matters.
     level = logging.ERROR if call.facts()["verdict"] == ErrorType.FATAL else logging.DEBUG

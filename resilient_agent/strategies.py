@@ -48,17 +48,18 @@ class Judge:
     """What one call has met so far: the verdict of its last failure, and how often each kind failed.
 
     Attributes:
-        verdict: the judgement of the last failure, or None before the first.
+        verdict: the judgement of the last failure that was judged, or None before the first.
+        attempt: the number of the attempt that it is about.
         repeats: how many failures of the last one's kind (its rule) there were, that one included.
         failures: how many failures there were in all.
         limit: which limit `stop_by_error` met, in words, or an empty string.
     """
 
-    __slots__ = ("_attempt", "_classifier", "_counts", "failures", "limit", "repeats", "verdict")
+    __slots__ = ("_classifier", "_counts", "attempt", "failures", "limit", "repeats", "verdict")
 
     def __init__(self, classifier: ErrorClassifier) -> None:
         self._classifier = classifier
-        self._attempt = 0
+        self.attempt = 0
         self._counts: dict[str, int] = {}
         self.failures = 0
         self.repeats = 0
@@ -67,13 +68,13 @@ class Judge:
 
     def judge(self, error: BaseException, attempt: int) -> Classification:
         """The verdict on attempt number `attempt`, reached once."""
-        if self.verdict is None or self._attempt != attempt:
+        if self.verdict is None or self.attempt != attempt:
             verdict = self._classifier.classify(error)
             if not isinstance(verdict, Classification):  # a subclass may answer with the plain pair
                 error_type, backoff = verdict
                 verdict = Classification(ErrorType(error_type), backoff, rule=type(self._classifier).__name__)
             self.verdict = verdict
-            self._attempt = attempt
+            self.attempt = attempt
             self.failures += 1
             self.repeats = self._counts[verdict.rule] = self._counts.get(verdict.rule, 0) + 1
         return self.verdict
