@@ -10,6 +10,7 @@ import anyio
 from resilient_agent._call import Call
 from resilient_agent._control import Controller, check_function, name_of
 from resilient_agent._shapes import drive_async
+from resilient_agent._statistics import forget
 
 if TYPE_CHECKING:
     from resilient_agent.classify import ErrorClassifier
@@ -80,4 +81,7 @@ class RetryExecutor:
         """
         check_function(fn)
         control = self._control.copy(max_retries=max_retries, on_retry=on_retry, name=name_of(fn))
-        return await drive_async(Call(control, fn, args, kwargs, anyio.current_time))
+        try:
+            return await drive_async(Call(control, fn, args, kwargs, anyio.current_time))
+        finally:
+            forget(control)  # nobody can ask for the numbers of a control that only this call had

@@ -8,7 +8,7 @@ import anyio
 import pytest
 import tenacity
 
-from resilient_agent import BackoffConfig, ErrorClassifier, ErrorType, RetryExecutor
+from resilient_agent import BackoffConfig, ErrorClassifier, ErrorType, RetryExecutor, resilient
 
 pytestmark = pytest.mark.anyio
 
@@ -252,3 +252,25 @@ async def test_it_is_a_coroutine_function_with_the_references_arguments():
     parameters = inspect.signature(RetryExecutor.execute_with_retry).parameters
     assert list(parameters) == ["self", "fn", "args", "max_retries", "on_retry", "kwargs"]
     assert parameters["max_retries"].default is parameters["on_retry"].default is None
+
+
+@pytest.mark.anyio
+async def test_many_calls_leave_the_statistics_of_others_alone(async_waits):
+    """However many calls are made here, a decorated function still knows the numbers of its own last one."""
+    answers = iter([TimeoutError(), "answer"])
+
+    @resilient(sleep=async_waits)
+    async def ask():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def fails():
+        raise ValueError("for good")
+
+    assert await ask() == "answer"
+    for _ in range(100):
+        with pytest.raises(ValueError, match="for good"):
+            await RetryExecutor().execute_with_retry(fails)
+    assert ask.statistics["attempt_number"] == 2
