@@ -208,9 +208,9 @@ def test_without_jitter_waits_never_shrink_where_they_multiply(config, attempt):
 def test_attempt_ten_thousand_neither_overflows_nor_is_slow(shape, multiplier, rng):
     """A thousand waits for attempt 10,000 are there at once, finite and below the cap."""  # A10
     config = BackoffConfig(multiplier=multiplier, shape=shape)
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = [config.delay(10_000, rng) for _ in range(1000)]
-    assert time.perf_counter() - begun < 0.1
+    assert time.process_time() - begun < 0.1
     assert all(0 < wait <= 60 for wait in found)
 
 

@@ -672,9 +672,9 @@ def test_a_thousand_causes_are_answered_quickly():
     error = ConnectionResetError("the first")
     for number in range(1000):
         error = behind(ValueError(str(number)), error)
-    begun = time.perf_counter()
+    begun = time.process_time()
     verdict = classify(error)
-    assert time.perf_counter() - begun < 0.05
+    assert time.process_time() - begun < 0.05
     assert isinstance(verdict, Classification)
 
 
@@ -804,9 +804,9 @@ def test_ten_megabytes_are_judged_within_fifty_milliseconds(shown):
     """A huge body or message is no reason to wait for a verdict."""
     error, took = Failure(**shown), []
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = time.process_time()
         verdict = classify(error)
-        took.append(time.perf_counter() - begun)
+        took.append(time.process_time() - begun)
     assert min(took) < 0.05
     assert isinstance(verdict, Classification)
 

@@ -231,7 +231,7 @@ async def test_the_event_loop_goes_on_while_a_message_is_saved(store, monkeypatc
     really_sync = os.fsync
 
     def slowly(fd):
-        time.sleep(0.1)
+        time.sleep(0.3)
         really_sync(fd)
 
     ticks = []
@@ -247,7 +247,7 @@ async def test_the_event_loop_goes_on_while_a_message_is_saved(store, monkeypatc
         await session.append(user(1))
         monkeypatch.undo()
         group.cancel_scope.cancel()
-    assert max(b - a for a, b in itertools.pairwise(ticks)) < 0.05
+    assert max(b - a for a, b in itertools.pairwise(ticks)) < 0.2
     assert len(ticks) > 5
 
 
