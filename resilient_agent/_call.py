@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import tenacity
 
 from resilient_agent import _statistics as statistics
-from resilient_agent.strategies import Judge, retry_if_retryable
+from resilient_agent.strategies import Judge, first_judge, retry_if_retryable
 from resilient_agent.verdict import ErrorType
 
 if TYPE_CHECKING:
@@ -145,6 +145,12 @@ class Call(tenacity.RetryCallState):
         self.error = self.value = self._outcome = self.outcome_timestamp = self.next_action = None
         self.attempt_number += 1
 
+    def result(self) -> Any:
+        """What the caller gets in the end: the value, or the error raised."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
     def close(self) -> None:
         """Leave the numbers for `fn.statistics`, and let go of everything else.
 
@@ -164,8 +170,7 @@ class Call(tenacity.RetryCallState):
     @property
     def judge(self) -> Judge | None:
         """What the strategies of this library found out about this call, if they were asked."""
-        judges: dict[Any, Judge] | None = self.__dict__.get("_resilient_agent_judges")
-        return next(iter(judges.values())) if judges else None
+        return first_judge(self)
 
     def tell(self, what_then: str) -> None:
         """Add a line to the history: the attempt, what came of it, and what was done then."""

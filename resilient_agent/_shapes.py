@@ -110,15 +110,9 @@ def drive(call: Call) -> Any:
                 _sleep(call)
             else:
                 answer = Raised(_not_awaited(step))
-        failure, value = call.error, call.value
+        return call.result()
     finally:
         call.close()
-    if failure is None:
-        return value
-    try:
-        raise failure
-    finally:
-        del failure  # its traceback holds this frame
 
 
 async def drive_async(call: Call) -> Any:
@@ -146,15 +140,9 @@ async def drive_async(call: Call) -> Any:
                     answer = await step
                 except Exception as error:
                     answer = Raised(error)
-        failure, value = call.error, call.value
+        return call.result()
     finally:
         call.close()
-    if failure is None:
-        return value
-    try:
-        raise failure
-    finally:
-        del failure  # its traceback holds this frame
 
 
 def _sleep_of(call: Call) -> Callable[[float], Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "MAX_RETRY_AFTER",
     "TOTAL_RETRIES",
     "Judge",
+    "first_judge",
     "judge_of",
     "retry_if_retryable",
     "stop_by_error",
@@ -88,6 +89,12 @@ def judge_of(state: tenacity.RetryCallState, classifier: ErrorClassifier) -> Jud
     if judge is None:
         judge = judges[id(classifier)] = Judge(classifier)
     return judge
+
+
+def first_judge(state: tenacity.RetryCallState) -> Judge | None:
+    """The judge that was asked first in this call; None where none was."""
+    judges: dict[int, Judge] = state.__dict__.get(_JUDGES, {})
+    return next(iter(judges.values()), None)
 
 
 class _ByError:

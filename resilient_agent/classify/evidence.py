@@ -34,7 +34,7 @@ class Evidence:
 
     Args:
         error: the exception to look at.
-        causes: the class names of the exceptions behind it, for rules that ask about them.
+        causes: the exceptions behind it, for rules that ask about their classes.
     """
 
     def __init__(self, error: BaseException, causes: tuple[BaseException, ...] = ()) -> None:

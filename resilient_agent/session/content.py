@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from resilient_agent.errors import NotStorable
 
-__all__ = ["decode", "encode", "plain", "write"]
+__all__ = ["plain", "write"]
 
 DEPTH_LIMIT: Final = 200
 """Levels of nesting: no message needs more, and a value that contains itself has no end."""
@@ -57,28 +57,18 @@ def plain(value: Any, path: str = "$") -> Any:
 
 
 def write(value: Any) -> bytes:
-    """A value in JSON's own types, as compact JSON in UTF-8."""
+    """A value in JSON's own types, as compact JSON in UTF-8.
+
+    Example:
+        >>> write(plain({"role": "user", "content": "naïve 東京"})).decode()
+        '{"role":"user","content":"naïve 東京"}'
+    """
     text = _WRITE(value)
     try:
         return text.encode()
     except UnicodeEncodeError:
         # A lone surrogate, as a cut token leaves it: escaped it survives, raw it is no UTF-8.
         return _WRITE_ASCII(value).encode()
-
-
-def encode(value: Any) -> bytes:
-    """Any value as compact JSON, in UTF-8; see `plain` for what is refused.
-
-    Example:
-        >>> encode({"role": "user", "content": "naïve 東京"}).decode()
-        '{"role":"user","content":"naïve 東京"}'
-    """
-    return write(plain(value))
-
-
-def decode(data: bytes | str) -> Any:
-    """The value that was encoded, in JSON's own types."""
-    return json.loads(data)
 
 
 def _plain(value: Any, depth: int) -> Any:

@@ -11,7 +11,7 @@ from resilient_agent.errors import UnsupportedFormat
 from resilient_agent.session.record import FORMAT, Record
 from resilient_agent.verdict import Classification, ErrorType
 
-__all__ = ["History", "Interruption", "Status", "interruption_fields"]
+__all__ = ["History", "Interruption", "Status", "holder_of", "interruption_fields"]
 
 Status = Literal["new", "open", "interrupted", "closed"]
 
@@ -49,7 +49,6 @@ class History:
         messages, extra: the conversation.
         status: `new` (no record), `open`, `interrupted`, `closed`.
         saved_at: when the last record was written.
-        holder: who opened the session last, in words.
         marked: the interruption that an owner wrote down, if the last thing it did was that.
     """
 
@@ -60,7 +59,6 @@ class History:
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
     status: Status = "new"
     saved_at: datetime.datetime | None = None
-    holder: str = ""
     marked: Interruption | None = None
 
     @classmethod
@@ -84,7 +82,6 @@ class History:
             case "opened":
                 _check_format(fields)
                 self.session_id = fields.get("session_id")
-                self.holder = holder_of(record)
             case "appended":
                 self.messages.extend(fields["messages"])
                 self.extra = fields.get("extra", self.extra)

@@ -16,7 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_agent import NotStorable
-from resilient_agent.session.content import decode, encode, plain
+from resilient_agent.session.content import plain, write
+
+decode = json.loads
+
+
+def encode(value):
+    return write(plain(value))
 
 
 def _holds_a_surrogate_pair(text):

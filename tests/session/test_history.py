@@ -5,7 +5,7 @@ import datetime
 import pytest
 
 from resilient_agent import ErrorType, Interruption, UnsupportedFormat
-from resilient_agent.session.history import History, interruption_fields
+from resilient_agent.session.history import History, holder_of, interruption_fields
 from resilient_agent.session.record import FORMAT, Record
 from resilient_agent.verdict import Classification
 
@@ -43,7 +43,8 @@ def test_an_owner_is_written_down():
     """The first record tells the id and who holds the session."""
     history = fold(("opened", OPENED))
     assert (history.session_id, history.status) == ("ticket-42", "open")
-    assert history.holder == "process 7 on here since 2026-11-23 21:00:01 UTC"
+    opened = Record(seq=1, epoch=1, at=history.saved_at, count=0, kind="opened", fields=OPENED)
+    assert holder_of(opened) == "process 7 on here since 2026-11-23 21:00:01 UTC"
 
 
 def test_messages_are_in_the_order_of_their_records():

@@ -73,7 +73,7 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def opened(path: Path, flags: int) -> Iterator[int]:
-    """A file descriptor that is closed again unless the body takes it over by raising nothing and keeping it."""
+    """An open file, for as long as the body runs; a symbolic link is not followed."""
     fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         yield fd
