@@ -73,14 +73,13 @@ class Classification(tuple["ErrorType", "BackoffConfig"]):  # noqa: SLOT001 - a 
         """Make one; the names are those of the attributes."""
         self = super().__new__(cls, (error_type, backoff))
         # Past __setattr__, which refuses: a judgement is shared by hooks, logs and strategies.
-        self.__dict__.update(
-            error_type=error_type,
-            backoff=backoff,
-            retry_after=retry_after,
-            rule=rule,
-            because=because,
-            at_most=at_most,
-        )
+        fields = self.__dict__
+        fields["error_type"] = error_type
+        fields["backoff"] = backoff
+        fields["retry_after"] = retry_after
+        fields["rule"] = rule
+        fields["because"] = because
+        fields["at_most"] = at_most
         return self
 
     def __setattr__(self, name: str, value: object) -> NoReturn:

@@ -1,28 +1,45 @@
 """`ErrorClassifier`: exception in, `Classification` out.
 
-Decides in which order the knowledge is read: the user's rules, the rows (body, status,
-classes) along the chain of causes, the phrases, and at last what to make of the unknown. Of
-a group the gravest member decides. Does not wait, does not retry, and opens no exception
-itself (`evidence.py`).
+Decides in which order the knowledge is read: the user's rules and patterns, registered tables, our
+exact rows for the exception and for each link behind it, our wide rows, the phrases, and at last
+what to make of the unknown. Of a group the gravest member decides. Does not wait, does not retry,
+and opens no exception itself (`evidence.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
+import warnings
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from resilient_agent import clock
 from resilient_agent.backoff import BackoffConfig
-from resilient_agent.classify import hints
-from resilient_agent.classify.evidence import Evidence, chain, leaves
-from resilient_agent.classify.knowledge import NON_RETRYABLE, RETRYABLE, RULES, UNKNOWN
+from resilient_agent.classify import hints, registry
+from resilient_agent.classify.case import Case
+from resilient_agent.classify.chains import leaves
+from resilient_agent.classify.evidence import Evidence
+from resilient_agent.classify.knowledge import EXACT, NON_RETRYABLE, RETRYABLE, UNKNOWN, WIDE
+from resilient_agent.classify.looking import kind_is
 from resilient_agent.classify.rulebook import Rulebook
-from resilient_agent.classify.rules import Rule, When
+from resilient_agent.classify.rules import OPEN, Rule, When
+from resilient_agent.classify.words import plain
 from resilient_agent.verdict import SEVERITY, Classification, ErrorType
 
-__all__ = ["ErrorClassifier", "Rule", "When"]
+__all__ = ["ErrorClassifier", "Reading", "Rule", "When", "named_wait"]
+
+
+class Reading(NamedTuple):
+    """How a judgement was reached: for `explain`."""
+
+    rule: Rule
+    """The rule that decided."""
+    evidence: Evidence
+    """What it decided on: of the exception, or of a link behind it."""
+    case: Case
+    """The whole evidence."""
 
 
 class ErrorClassifier:
@@ -41,7 +58,7 @@ class ErrorClassifier:
     Example:
         >>> classifier = ErrorClassifier()
         >>> classifier.classify(TimeoutError()).rule
-        'network/timeout'
+        'local/timeout'
         >>> classifier.classify(KeyError("choices")).error_type
         <ErrorType.NON_RETRYABLE: 'non_retryable'>
     """
@@ -53,11 +70,7 @@ class ErrorClassifier:
         if default_backoff is not None and not isinstance(default_backoff, BackoffConfig):
             raise TypeError(f"default_backoff must be a BackoffConfig, not {default_backoff!r}")
         self._default = default_backoff or BackoffConfig()
-        rules = tuple(rules)
-        for rule in rules:
-            if not isinstance(rule, Rule):
-                raise TypeError(f"rules must be Rule objects, not {rule!r}")
-        self._own = Rulebook(rules)
+        self._own = Rulebook(registry.checked(rules))
 
     def classify(self, error: BaseException) -> Classification:
         """Judge one failure. Never raises because of what the exception is or does.
@@ -73,9 +86,10 @@ class ErrorClassifier:
         """
         if not isinstance(error, BaseException):
             raise TypeError(f"classify takes an exception, not {error!r}")
-        if issubclass(type(error), BaseExceptionGroup):
-            return self._gravest([self._judge(leaf) for leaf in leaves(error)])
-        return self._judge(error)
+        readings = self._readings(error)
+        if len(readings) == 1:
+            return self._verdict(readings[0])
+        return _gravest([self._verdict(reading) for reading in readings])
 
     def compute_delay(self, attempt: int, backoff: BackoffConfig) -> float:
         """The wait in seconds before retry number `attempt`, counted from 0, with jitter.
@@ -85,59 +99,123 @@ class ErrorClassifier:
         """
         return backoff.delay(attempt, random)
 
-    def _judge(self, error: BaseException) -> Classification:
-        links = tuple(chain(error))
-        evidences = [Evidence(link, links[place + 1 :]) for place, link in enumerate(links)]
-        rule = self._decisive(evidences)
+    def read(self, error: BaseException) -> Reading:
+        """How an exception is judged: the rule and what it saw. Of a group, for its gravest member."""
+        return max(self._readings(error), key=lambda reading: SEVERITY.index(reading.rule.then))
+
+    def books(self) -> tuple[Rulebook, ...]:
+        """What is read, in this order: own rules, own patterns, registered tables, exact rows, wide rows, phrases."""
+        return *self._exact(), *self._wide()
+
+    def _readings(self, error: BaseException, opened: set[int] | None = None) -> list[Reading]:
+        """One reading for an exception, one for each member of a group; `opened` are the groups so far."""
+        if kind_is(error, BaseExceptionGroup):
+            opened = set() if opened is None else opened
+            members = [reading for leaf in leaves(error, opened) for reading in self._readings(leaf, opened)]
+            if members:
+                return members
+        case = Case(error)
+        reading = self._read(case, self._exact())
+        if reading is not None:
+            return [reading]
+        # A group may stand behind its own members, as `except*` leaves it: it is opened once.
+        group = case.group()
+        if group is not None and group is not error and (opened is None or id(group) not in opened):
+            return self._readings(group, opened)
+        return [self._read(case, self._wide()) or self._unknown(case)]
+
+    def _verdict(self, reading: Reading) -> Classification:
+        rule = reading.rule
+        # Where a class alone decides, nobody has answered, so nobody names a wait.
+        wanted = rule.then in _WAITED_FOR and not _EXACT.by_class_alone(rule)
+        wait = named_wait(reading.case) if wanted else None
         return Classification(
             rule.then,
             rule.backoff or self._default,
-            retry_after=_hint(evidences),
+            retry_after=None if wait is None else wait[0],
             rule=rule.name,
             because=rule.because,
             at_most=rule.at_most,
         )
 
-    def _decisive(self, evidences: Sequence[Evidence]) -> Rule:
-        """The rule that decides. Each book is read for the exception itself, then for its cause, and so on."""
-        for book in self._books():
-            for evidence in evidences:
+    def _read(self, case: Case, books: Sequence[Rulebook]) -> Reading | None:
+        """Each book for the exception itself, then for its cause, and so on."""
+        for book in books:
+            if not book.rules:
+                continue
+            rule = book.first(case.first)
+            if rule is not None:
+                return Reading(rule, case.first, case)
+            for evidence in case.behind():
                 rule = book.first(evidence)
                 if rule is not None:
-                    return rule
-        outside = any(evidence.outside for evidence in evidences)
-        return next(rule for rule in UNKNOWN if rule.when.outside is outside)
+                    return Reading(rule, evidence, case)
+        return None
 
-    def _books(self) -> tuple[Rulebook, ...]:
-        """What is read, in this order: the user's own rules and patterns, ours, and the phrases."""
-        retryable, stopping = self.RETRYABLE_PATTERNS, self.NON_RETRYABLE_PATTERNS
-        if retryable == RETRYABLE and tuple(stopping) == NON_RETRYABLE:
-            return self._own, _OURS, _WORDING
-        added = tuple((phrase, backoff) for phrase, backoff in retryable.items() if RETRYABLE.get(phrase) != backoff)
-        refused = tuple(phrase for phrase in stopping if phrase not in NON_RETRYABLE)
-        patterns = _pattern_book("pattern", added, refused)
-        return self._own, patterns, _OURS, _pattern_book("wording", tuple(retryable.items()), tuple(stopping))
+    def _unknown(self, case: Case) -> Reading:
+        outside = any(evidence.outside for evidence in case)
+        return Reading(next(rule for rule in UNKNOWN if rule.when.outside is outside), case.first, case)
 
-    def _gravest(self, verdicts: list[Classification]) -> Classification:
-        """Of several failures at once: the gravest type, and among equals the longest wait."""
-        if len(verdicts) == 1:
-            return verdicts[0]
-        worst = max(verdicts, key=lambda v: (SEVERITY.index(v.error_type), v.backoff.base_delay_ms))
-        waits = [v.retry_after for v in verdicts if v.retry_after is not None]
-        limits = [v.at_most for v in verdicts if v.at_most is not None]
-        return Classification(
-            worst.error_type,
-            worst.backoff,
-            retry_after=max(waits, default=None),
-            rule=worst.rule,
-            because=f"the gravest of {len(verdicts)} failures: {worst.because}",
-            at_most=min(limits, default=None),
-        )
+    def _exact(self) -> tuple[Rulebook, ...]:
+        if self._unchanged():
+            return self._own, registry.registered(), _EXACT
+        added = tuple(pair for pair in self.RETRYABLE_PATTERNS.items() if RETRYABLE.get(pair[0]) != pair[1])
+        refused = tuple(phrase for phrase in self.NON_RETRYABLE_PATTERNS if phrase not in NON_RETRYABLE)
+        return self._own, _pattern_book("pattern", added, refused), registry.registered(), _EXACT
+
+    def _wide(self) -> tuple[Rulebook, ...]:
+        if self._unchanged():
+            return _WIDE, _WORDING
+        retryable, stopping = tuple(self.RETRYABLE_PATTERNS.items()), tuple(self.NON_RETRYABLE_PATTERNS)
+        return _WIDE, _pattern_book("wording", retryable, stopping)
+
+    def _unchanged(self) -> bool:
+        return self.RETRYABLE_PATTERNS == RETRYABLE and tuple(self.NON_RETRYABLE_PATTERNS) == NON_RETRYABLE
 
 
-def _hint(evidences: Sequence[Evidence]) -> float | None:
-    named = (hints.retry_after(evidence.header, clock.wall) for evidence in evidences)
-    return next((seconds for seconds in named if seconds is not None), None)
+def _gravest(verdicts: list[Classification]) -> Classification:
+    """Of several failures at once: the gravest type, and among equals the longest wait."""
+    worst = max(verdicts, key=lambda v: (SEVERITY.index(v.error_type), v.backoff.base_delay_ms))
+    waits = [v.retry_after for v in verdicts if v.retry_after is not None]
+    limits = [v.at_most for v in verdicts if v.at_most is not None]
+    return Classification(
+        worst.error_type,
+        worst.backoff,
+        retry_after=max(waits, default=None),
+        rule=worst.rule,
+        because=f"the gravest of {len(verdicts)} failures: {worst.because}",
+        at_most=min(limits, default=None),
+    )
+
+
+def named_wait(case: Case) -> tuple[float, str] | None:
+    """The wait in seconds that the server names, and where it names it, or None."""
+    wait = _wait(case.first)  # mostly it is there, or nowhere
+    if wait is not None:
+        return wait
+    return next(filter(None, map(_wait, case.behind())), None)
+
+
+def _wait(evidence: Evidence) -> tuple[float, str] | None:
+    limits = evidence.limits
+    if limits:
+        seconds = hints.in_headers(limits.get, clock.wall)
+        if seconds is not None:
+            return seconds, "the header Retry-After or its like"
+        seconds = hints.in_buckets(limits.get, clock.wall) if evidence.status in _LIMITING else None
+        if seconds is not None:
+            return seconds, "the headers of the exhausted rate limit"
+    seconds = hints.in_body(evidence.body.waits) if evidence.body.waits else None
+    if seconds is not None:
+        return seconds, "a field of the body"
+    seconds = hints.in_text(evidence.said) if evidence.speaks_of_time else None
+    return None if seconds is None else (seconds, "the message")
+
+
+# What is not tried again in any form is not waited for.
+_WAITED_FOR: Final = (ErrorType.RETRYABLE, ErrorType.DEGRADED)
+# Statuses under which the headers of a rate limit are the reason and not just news: 403 at GitHub.
+_LIMITING: Final = (403, 429)
 
 
 @functools.lru_cache(maxsize=64)
@@ -148,17 +226,27 @@ def _pattern_book(room: str, retryable: tuple[tuple[str, BackoffConfig], ...], s
     many costs less than a call that was given up.
     """
     table: dict[str, BackoffConfig | None] = {**dict.fromkeys(stopping), **dict(retryable)}
-    return Rulebook(
-        Rule(
-            f"{room}/{phrase.replace(' ', '-')}",
-            when=When(status=int(phrase)) if phrase.isdecimal() else When(words=(phrase,)),
-            then=ErrorType.NON_RETRYABLE if backoff is None else ErrorType.RETRYABLE,
-            because=f"the error says {phrase!r}",
-            backoff=backoff,
-        )
-        for phrase, backoff in sorted(table.items(), key=lambda entry: (entry[1] is None, -len(entry[0])))
-    )
+    rules = []
+    for phrase, backoff in sorted(table.items(), key=lambda entry: (entry[1] is None, -len(entry[0]))):
+        try:
+            when = When(status=int(phrase)) if phrase.isdecimal() else When(words=(_open(phrase),))
+        except ValueError as useless:  # it must not take the place of the failure that is being judged
+            with contextlib.suppress(RuntimeWarning):  # where warnings are errors
+                problem = f"the pattern {phrase!r} of a classifier is left out: {useless}"
+                warnings.warn(problem, RuntimeWarning, stacklevel=2)
+            continue
+        then = ErrorType.NON_RETRYABLE if backoff is None else ErrorType.RETRYABLE
+        name = f"{room}/{phrase.replace(' ', '-')}"
+        rules.append(Rule(name, when, then, because=f"the error says {phrase!r}", backoff=backoff))
+    return Rulebook(rules)
 
 
-_OURS: Final = Rulebook(RULES)
+def _open(phrase: str) -> str:
+    """A pattern finds its word in longer ones too, as it always did: `overload` in `overloaded`."""
+    phrase = phrase.rstrip("*")
+    return f"{phrase}*" if len(plain(phrase).rpartition(" ")[2]) >= OPEN else phrase
+
+
+_EXACT: Final = Rulebook(EXACT)
+_WIDE: Final = Rulebook(WIDE)
 _WORDING: Final = _pattern_book("wording", tuple(RETRYABLE.items()), NON_RETRYABLE)

@@ -1,4 +1,4 @@
-"""What can be seen on an exception: status, headers, body codes, class names, causes, leaves.
+"""What can be seen on an exception: status, headers, codes, class names, texts, error numbers.
 
 The only room that opens foreign exceptions. It reads by attribute, name and structure, so no
 SDK and no HTTP library is imported, and it does no I/O: a response that was not read stays
@@ -10,23 +10,70 @@ Does not judge: what the evidence means is said by the rules.
 
 from __future__ import annotations
 
-import functools
-import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Generic, Self, TypeVar, overload
 
-__all__ = ["Evidence", "chain", "leaves"]
+from resilient_agent.classify import bodies
+from resilient_agent.classify.chains import chain
+from resilient_agent.classify.kinds import Kind, class_names, kind_of
+from resilient_agent.classify.looking import (
+    any_in,
+    as_status,
+    cut,
+    header_in,
+    headers_about,
+    item,
+    kind_is,
+    message_of,
+    peek,
+    plainly,
+)
+from resilient_agent.classify.words import parts, plain
 
-_CHAIN_LIMIT: Final = 20  # deeper causes than that explain nothing, and a chain may be a circle
-_LEAF_LIMIT: Final = 10_000
-_TEXT_LIMIT: Final = 4_000  # characters of a message that are looked through for words
-_BODY_LIMIT: Final = 64_000  # bytes; what is longer is no error object but a page or a document
-_HEADER_LIMIT: Final = 200
+__all__ = ["Evidence"]
 
 _STATUS_NAMES: Final = ("status_code", "http_status", "status", "code")
-_CODE_NAMES: Final = ("code", "type", "status")
+_CODE_NAMES: Final = ("code", "type", "status", "error_code", "sqlstate", "error_type")
+_CODE_LIMIT: Final = 120
+_ERRORS: Final = 400  # statuses below report no error
+_NO_STATUS: Final = 600
+_COUNTED: Final = 10**18  # a larger number is no code
 _OUTSIDE_NAMES: Final = ("response", "request", "status_code", "http_status", "headers", "body")
+_LOOKED_FOR: Final = frozenset(
+    {*_STATUS_NAMES, *_CODE_NAMES, "response", "headers", "litellm_response_headers", "body", "details", "error"}
+)
+_CODE_DEPRECATED: Final = ("websockets.*", "aiohttp.*")
+_LIMIT_MARKS: Final = ("retry", "limit")
+_TIME_MARKS: Final = ("again", "retry", "wait", "reset", "back", "available")
+_DIGIT: Final = re.compile("[0-9]")
+_OTHER_NUMBERS: Final = ("SSLError", "gaierror", "herror")  # OSErrors whose `errno` counts otherwise
+_ASKED: Final = re.compile(r"imit:? (\d[\d,]*).{1,40}?equested:? (\d[\d,]*)", re.DOTALL)
+
+T = TypeVar("T")
+
+
+class _once(Generic[T]):  # noqa: N801 - reads like the property that it is
+    """A property that is worked out when it is first asked for; that of functools has a lock in Python 3.11."""
+
+    def __init__(self, work_out: Callable[[Any], T]) -> None:
+        self._work_out = work_out
+        self.__doc__ = work_out.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, holder: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, holder: object, owner: type) -> T: ...
+
+    def __get__(self, holder: object | None, owner: type) -> Self | T:
+        if holder is None:
+            return self
+        value = holder.__dict__[self._name] = self._work_out(holder)
+        return value
 
 
 class Evidence:
@@ -34,214 +81,216 @@ class Evidence:
 
     Args:
         error: the exception to look at.
-        causes: the exceptions behind it, for rules that ask about their classes.
     """
 
-    def __init__(self, error: BaseException, causes: tuple[BaseException, ...] = ()) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
-        self.names = class_names(_kind(error))
+        self._kind = kind = kind_of(type(error))
+        self.names = kind.names
         # Python's own exceptions carry none of what is looked for, unless somebody put it on them.
-        self._bare = type(error).__module__ == "builtins" and not error.__dict__
-        self._causes = causes
+        self.bare = kind.builtin and not error.__dict__
 
-    @functools.cached_property
+    @_once
     def cause_names(self) -> frozenset[str]:
         """The class names of this exception and of all that stand behind it."""
-        return self.names.union(*(class_names(_kind(cause)) for cause in self._causes))
+        return self.names.union(*(class_names(type(link)) for link in chain(self.error)))
 
-    @functools.cached_property
+    @_once
     def response(self) -> Any:
         """The HTTP response that the exception carries, whatever its library, or None."""
-        return _peek(self.error, "response")
+        return None if self.bare else peek(self.error, "response")
 
-    @functools.cached_property
+    @_once
+    def _silent(self) -> bool:
+        """Whether none of the attributes that are looked for can be there: then they need not be asked for one by one.
+
+        So it is with most exceptions that are no answers: those of a transport, or a program's own.
+        """
+        return self.bare or (self.response is None and _shows_nothing(self.error, self._kind))
+
+    @_once
     def status(self) -> int | None:
-        """The HTTP status, 100 to 599, or None."""
-        if self._bare:
+        """The HTTP status, 100 to 599: the answer's own, or else the one that its body or the text names."""
+        own = None if self.bare else peek(self.error, _STATUS_NAMES[0])  # as most libraries have it
+        if type(own) is not int or not _ERRORS <= own < _NO_STATUS:
+            own = self._own_status
+        if own is not None and own >= _ERRORS:
+            return own
+        named = self.body.status or bodies.status_said(self.said)
+        return own if named is None else named
+
+    @_once
+    def _own_status(self) -> int | None:
+        if self._silent:
             return None
-        for holder in (self.error, self.response):
-            for name in _STATUS_NAMES:
-                status = _as_status(_peek(holder, name))
+        response, names = self.response, self._attributes(_STATUS_NAMES)
+        for holder in (self.error,) if response is None else (self.error, response):
+            for name in names:
+                status = as_status(peek(holder, name))
                 if status is not None:
                     return status
-        metadata = _item(self.response, "ResponseMetadata")  # botocore keeps a dict
-        return _as_status(_item(metadata, "HTTPStatusCode"))
+        metadata = item(response, "ResponseMetadata")  # botocore keeps a dict
+        return as_status(item(metadata, "HTTPStatusCode"))
 
-    @functools.cached_property
-    def _headers(self) -> tuple[Any, ...]:
-        metadata = _item(self.response, "ResponseMetadata")
-        found = (
-            _peek(self.response, "headers"),
-            _peek(self.error, "headers"),
-            _item(metadata, "HTTPHeaders"),
-        )
-        return tuple(headers for headers in found if headers is not None)
+    def _attributes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Without `code` where looking at it warns."""
+        if self.names.isdisjoint(_CODE_DEPRECATED):
+            return names
+        return tuple(name for name in names if name != "code")
+
+    @_once
+    def _headers(self) -> list[Any]:
+        response, error = self.response, self.error
+        found = [] if response is None else [peek(response, "headers")]
+        found += [peek(error, "headers"), peek(error, "litellm_response_headers")]
+        if kind_is(response, dict):  # botocore
+            found.append(item(item(response, "ResponseMetadata"), "HTTPHeaders"))
+        if "grpc.*" in self.names:
+            found.append(_called(self.error, "trailing_metadata"))
+        return [headers for headers in found if headers is not None]
 
     def header(self, name: str) -> str | None:
         """The value of a response header, whatever the case of its name, or None."""
-        if self._bare:
+        if self._silent:
             return None
+        if any_in(_LIMIT_MARKS, name):
+            return self.limits.get(name)
         for headers in self._headers:
-            value = _header(headers, name)
+            value = header_in(headers, name)
             if value is not None:
                 return value
         return None
 
-    @functools.cached_property
-    def body(self) -> Any:
-        """The answer's body as a JSON value, or None where it is none or was not read."""
-        raw = _peek(self.error, "body")
+    @_once
+    def limits(self) -> dict[str, str]:
+        """The headers by their lower-case names, of an answer whose headers speak of limits or waits."""
+        found: dict[str, str] = {}
+        if not self._silent:
+            for headers in self._headers:
+                found = headers_about(headers, _LIMIT_MARKS) | found
+        return found
+
+    @_once
+    def body(self) -> bodies.Body:
+        """What the answer's body says; of one that was not read, nothing."""
+        if self._silent:
+            return _NO_BODY
+        error, response = self.error, self.response
+        raw = bodies.as_body(peek(error, "body"))
+        if raw is None and kind_is(response, dict):
+            raw = response
         if raw is None:
-            raw = self.response if _is(self.response, dict) else None
-        if raw is None:
-            raw = _peek(self.error, "details")
+            raw = bodies.as_body(peek(error, "details"))
         if raw is None:  # `_content` is what httpx and requests have read; `content` would read on
-            raw = _peek(self.response, "_content")
-        return _as_json(raw)
+            raw = bodies.as_body(peek(response, "_content"))
+        return _NO_BODY if raw is None else bodies.read(raw)
 
-    @functools.cached_property
+    @_once
     def codes(self) -> frozenset[str]:
-        """The words by which the body names its error, lower case: its codes and types."""
-        if self._bare:
-            return frozenset()
-        found = [_peek(self.error, "code"), _peek(self.error, "type")]
-        body = self.body[0] if _is(self.body, list) and self.body else self.body
-        for holder in (body, _item(body, "error"), _item(body, "Error"), _item(body, "detail")):
-            found += [_item(holder, name) for name in _CODE_NAMES]
-            found.append(_item(holder, "Code"))
-        return frozenset(word[:200].strip().lower() for word in found if _is(word, str))
+        """The words by which the failure is named, in one style: `rate_limit_exceeded`, `40001`, `unavailable`."""
+        body = self.body
+        if body.codes:  # a body may stand printed in a sentence too; the one that was read is not read again
+            found = list(body.codes)
+            printed = "\n".join([sentence for sentence in body.sentences if "{" in sentence])
+        else:
+            found = [] if self.bare else self._codes_by_attribute()
+            printed = self.said
+        if printed:
+            found += bodies.codes_said(printed)
+        if _asks_too_much(self.said):
+            found.append("requested_over_limit")
+        return frozenset(found)
 
-    @functools.cached_property
+    def _codes_by_attribute(self) -> list[str]:
+        found: list[str] = []
+        for value in self._named_codes():
+            if kind_is(value, str) and value:
+                found += parts(value[:_CODE_LIMIT])
+            elif kind_is(value, int) and not kind_is(value, bool):
+                found += parts(str(int(value))) if abs(value) < _COUNTED else ()
+        return found
+
+    def _named_codes(self) -> list[Any]:
+        """What attributes hold by which libraries name their errors; numbers too, as databases have them."""
+        error = self.error
+        named: list[Any] = []
+        if not self._silent:
+            named += [peek(error, name) for name in self._attributes(_CODE_NAMES)]
+            inner = peek(error, "error")  # MCP keeps a JSON-RPC error object
+            if inner is not None:
+                named.append(peek(inner, "code"))
+        if "grpc.*" in self.names:
+            named.append(peek(_called(error, "code"), "name"))
+        elif "websockets.*" in self.names:
+            named += [peek(peek(error, frame), "code") for frame in ("rcvd", "sent")]
+        args = peek(error, "args")
+        if kind_is(args, tuple) and args and "OSError" not in self.names:
+            named.append(plainly(args[0]) if kind_is(args[0], int) else None)  # pymysql, mysqlclient, qianfan
+        return named
+
+    @_once
     def errno(self) -> int | None:
         """The system's error number of an OSError, or None."""
-        number = _peek(self.error, "errno")
-        return int(number) if _is(number, int) else None
+        if not self.names.isdisjoint(_OTHER_NUMBERS):
+            return None
+        number = peek(self.error, "errno")
+        return int(number) if kind_is(number, int) else None
 
-    @functools.cached_property
+    @_once
+    def said(self) -> str:
+        """What is told in words, verbatim: by the body, or where that has no words, by the exception."""
+        sentences = self.body.sentences
+        return cut("\n".join(sentences)) if sentences else message_of(self.error)
+
+    @_once
     def text(self) -> str:
-        """The message and the class name in words, lower case: `RateLimitError` reads `rate limit error`."""
-        return f"{_message(self.error)}\n{_spelled(_kind(self.error))}".lower()
+        """What is said, the codes, and where no status says more the class name, as plain words between blanks."""
+        codes = " ".join(self.codes).replace("_", " ")
+        status = self.status
+        named = self._kind.words if status is None or status < _ERRORS else ""
+        return f" {plain(self.said)} {codes} {named} "
 
-    @functools.cached_property
+    @property
+    def speaks_of_time(self) -> bool:
+        """Whether the text may name a wait: a cheap look before the thorough one."""
+        said = self.said
+        return _DIGIT.search(said) is not None and (not said.isascii() or any_in(_TIME_MARKS, said.lower()))
+
+    @_once
     def outside(self) -> bool:
         """Whether this comes from beyond the program: an answer, a request or the system stands behind it."""
         if "OSError" in self.names:
             return True
-        if self._bare:
+        if self.bare:
             return False
-        return self.status is not None or any(_peek(self.error, name) is not None for name in _OUTSIDE_NAMES)
+        return self.status is not None or any(peek(self.error, name) is not None for name in _OUTSIDE_NAMES)
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and what stands behind it: causes, and contexts where they were not suppressed.
-
-    Ends where a circle closes, and after twenty links.
-    """
-    seen: set[int] = set()
-    link: Any = error
-    while _is(link, BaseException) and id(link) not in seen and len(seen) < _CHAIN_LIMIT:
-        yield link
-        seen.add(id(link))
-        cause = _peek(link, "__cause__")
-        if cause is None and not _peek(link, "__suppress_context__"):
-            cause = _peek(link, "__context__")
-        link = cause
+_NO_BODY: Final = bodies.Body((), (), None, {})
 
 
-def leaves(error: BaseException) -> list[BaseException]:
-    """The exceptions in a group, groups within it opened; of another exception, itself."""
-    found: list[BaseException] = []
-    pending = [error]
-    seen: set[int] = set()  # a group may contain itself
-    while pending and len(found) < _LEAF_LIMIT:
-        member = pending.pop()
-        if id(member) in seen:
-            continue
-        seen.add(id(member))
-        members: Any = _peek(member, "exceptions") if _is(member, BaseExceptionGroup) else None
-        if _is(members, tuple):
-            pending.extend(reversed(members))
-        elif _is(member, BaseException):
-            found.append(member)
-    return found
-
-
-@functools.lru_cache(maxsize=1024)
-def class_names(cls: type) -> frozenset[str]:
-    """The names of a class and of all its bases, each bare and behind its top-level package.
-
-    Of httpx's ConnectError among others `ConnectError`, `httpx.ConnectError`, `TransportError`.
-    """
-    names = set()
-    for base in cls.__mro__[:-1]:
-        package = str(base.__module__).partition(".")[0]
-        names |= {base.__name__, f"{package}.{base.__name__}"}
-    return frozenset(names)
-
-
-def _kind(error: BaseException) -> type:
-    return type(error)
-
-
-def _peek(holder: Any, name: str) -> Any:
-    """An attribute, or None where there is none or looking at it raises."""
+def _shows_nothing(error: BaseException, kind: Kind) -> bool:
+    """Whether neither the exception nor its class has one of the attributes that are looked for."""
+    if kind.attributes is None or not _LOOKED_FOR.isdisjoint(kind.attributes):
+        return False
     try:
-        return getattr(holder, name, None)
+        return _LOOKED_FOR.isdisjoint(object.__getattribute__(error, "__dict__"))
+    except Exception:
+        return False
+
+
+def _called(holder: Any, name: str) -> Any:
+    """What a method without arguments answers, or None. For grpc only, whose errors answer from memory."""
+    try:
+        return getattr(holder, name)()
     except Exception:
         return None
 
 
-def _item(holder: Any, key: str) -> Any:
-    return dict.get(holder, key) if _is(holder, dict) else None
-
-
-def _is(value: Any, kind: type) -> bool:
-    """`isinstance`, but by the true type only: a proxy's `__class__` may raise when it is looked at."""
-    return issubclass(type(value), kind)
-
-
-def _as_status(value: Any) -> int | None:
-    if not _is(value, int) and not _is(value, str):
-        value = _peek(value, "value")  # an enum's
-    if _is(value, str) and len(value) == 3 and value.isascii() and value.isdigit():
-        value = int(value)
-    if _is(value, int) and not _is(value, bool) and 100 <= value <= 599:
-        return int(value)
-    return None
-
-
-def _header(headers: Any, name: str) -> str | None:
-    try:
-        value = headers.get(name)
-        if value is None and isinstance(headers, Mapping):
-            # A plain dict keeps the case in which the server wrote the name.
-            pairs = zip(range(_HEADER_LIMIT), headers.items(), strict=False)
-            value = next((v for _, (k, v) in pairs if str(k).lower() == name), None)
-    except Exception:
-        return None
-    return str(value) if _is(value, str) else None
-
-
-def _as_json(raw: Any) -> Any:
-    if _is(raw, str) or _is(raw, bytes):
-        if len(raw) > _BODY_LIMIT:
-            return None
-        try:
-            return json.loads(raw)
-        except (ValueError, RecursionError):
-            return None
-    return raw if _is(raw, dict) or _is(raw, list) else None
-
-
-def _message(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:
-        return ""
-    return text if len(text) <= _TEXT_LIMIT else f"{text[: _TEXT_LIMIT // 2]}\n{text[-_TEXT_LIMIT // 2 :]}"
-
-
-@functools.lru_cache(maxsize=1024)
-def _spelled(cls: type) -> str:
-    """A class name as words: `APITimeoutError` as `API Timeout Error`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_", " ", cls.__name__)
+def _asks_too_much(said: str) -> bool:
+    """Whether the text counts more for this one request than the limit that it names: that never fits."""
+    asked = _ASKED.search(said) if "equested" in said else None
+    if asked is None:
+        return False
+    limit, requested = (int(number.replace(",", "")[:18]) for number in asked.groups())
+    return requested > limit > 0

@@ -1,22 +1,28 @@
 """`Rule`: one row of knowledge, and `When`: the evidence that it asks for.
 
-Says whether a row fits a piece of evidence. Does not know any provider: the rows stand in
-`knowledge/`, special before general, and the first that fits decides.
+Says whether a row fits a piece of evidence, and what it misses where it does not. Does not know
+any provider: the rows stand in `knowledge/`, special before general, and the first that fits decides.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Container
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from resilient_agent.backoff import BackoffConfig, check_retries
+from resilient_agent.classify.looking import any_in
+from resilient_agent.classify.words import plain, snake
 from resilient_agent.verdict import ErrorType
 
 if TYPE_CHECKING:
     from resilient_agent.classify.evidence import Evidence
 
-__all__ = ["Rule", "When"]
+__all__ = ["OPEN", "Rule", "When"]
+
+OPEN: Final = 4  # letters that a word with an open end must show
+_PHRASES: Final = ("words", "also", "unless")
+_TEXTS: Final = ("codes", "types", "causes", "headers", *_PHRASES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,21 +31,28 @@ class When:
 
     Attributes:
         status: HTTP statuses: one, a `range`, or several.
-        codes: words by which a body names its error (`error.code`, `error.type`), lower case.
-        types: class names, of the exception or any of its bases: bare (`ReadTimeout`) or
-            behind the top-level package (`httpx.ReadTimeout`).
+        codes: words by which the failure is named: in the body (`error.code`, `error.type`, a
+            `reason`), or by a library (`sqlstate`, a gRPC status, a number such as MySQL's).
+            Case and style do not matter: `RateLimitExceeded` is `rate_limit_exceeded`.
+        types: class names, of the exception or any of its bases: bare (`ReadTimeout`), behind
+            the top-level package (`httpx.ReadTimeout`), or whatever is of it (`httpx.*`).
         causes: the same, but of the exception or of anything that stands behind it.
-        words: phrases to find in the message or in the class name, lower case.
+        words: phrases to find in what the body says, or else the message; in the codes; and in the
+            class name where there is no HTTP status. Whole words; case and punctuation do not matter, and a
+            `*` at the end leaves the end of the last word open (`exceed*`).
+        also: phrases of which one has to be there too.
+        unless: phrases of which none may be there.
+        headers: headers of the answer, by name, or `name: value`.
         errnos: the system's error numbers, as in `errno.ENOSPC`.
         outside: whether an answer, a request or the system stands behind the exception.
 
     Raises:
-        ValueError: nothing is asked for.
+        ValueError: nothing is asked for, or a phrase has no word in it.
         TypeError: a bare string where a tuple of strings is due.
 
     Example:
-        >>> When(status=429)
-        When(status=(429,))
+        >>> When(status=429, words=("per day", "daily"), also=("limit", "quota*"))
+        When(status=(429,), words=('per day', 'daily'), also=('limit', 'quota*'))
     """
 
     status: int | range | tuple[int, ...] | frozenset[int] | None = None
@@ -47,24 +60,43 @@ class When:
     types: tuple[str, ...] = ()
     causes: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
     errnos: tuple[int, ...] = ()
     outside: bool | None = None
+    needles: tuple[str, ...] = dataclasses.field(init=False, repr=False, compare=False)
+    """`words` as they are looked for in `Evidence.text`."""
+    _headers: tuple[tuple[str, str], ...] = dataclasses.field(init=False, repr=False, compare=False)
+    _also: tuple[str, ...] = dataclasses.field(init=False, repr=False, compare=False)
+    _unless: tuple[str, ...] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("codes", "types", "causes", "words"):
+        for name in _TEXTS:
             value = getattr(self, name)
             if isinstance(value, str):
                 raise TypeError(f"{name} takes a tuple of strings: write ({value!r},) for one")
         if isinstance(self.status, int):
             object.__setattr__(self, "status", (self.status,))
-        object.__setattr__(self, "codes", tuple(code.lower() for code in self.codes))
-        object.__setattr__(self, "words", tuple(word.lower() for word in self.words))
-        if all(getattr(self, field.name) in (None, ()) for field in dataclasses.fields(self)):
+        object.__setattr__(self, "codes", tuple(snake(code) for code in self.codes))
+        for name, kept in zip(_PHRASES, ("needles", "_also", "_unless"), strict=True):
+            object.__setattr__(self, kept, tuple(_needle(phrase) for phrase in getattr(self, name)))
+        object.__setattr__(self, "_headers", tuple(_header(asked) for asked in self.headers))
+        if not self.asked():
             raise ValueError("a When that asks for nothing would fit every failure: give it a condition")
 
     def __repr__(self) -> str:
-        asked = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
-        return f"When({', '.join(f'{name}={value!r}' for name, value in asked if value not in (None, ()))})"
+        return f"When({', '.join(f'{name}={getattr(self, name)!r}' for name in self.asked())})"
+
+    @property
+    def header_names(self) -> tuple[str, ...]:
+        """The names of the headers that are asked for, lower case."""
+        return tuple(name for name, _ in self._headers)
+
+    def asked(self) -> tuple[str, ...]:
+        """The names of the conditions that were given."""
+        names = (field.name for field in dataclasses.fields(self) if field.init)
+        return tuple(name for name in names if getattr(self, name) not in (None, ()))
 
     def wants(self, status: int | None) -> bool:
         """Whether the status is among those asked for."""
@@ -74,13 +106,73 @@ class When:
         """Whether the evidence shows all that is asked for; the cheap questions come first."""
         return (
             (not self.types or not evidence.names.isdisjoint(self.types))
-            and (not self.causes or not evidence.cause_names.isdisjoint(self.causes))
             and (self.status is None or self.wants(evidence.status))
-            and (not self.errnos or evidence.errno in self.errnos)
             and (not self.codes or not evidence.codes.isdisjoint(self.codes))
+            and (not self.errnos or evidence.errno in self.errnos)
+            and (not self.needles or any_in(self.needles, evidence.text))
+            and (not self._also or any_in(self._also, evidence.text))
+            and (not self._unless or not any_in(self._unless, evidence.text))
+            and (not self.causes or not evidence.cause_names.isdisjoint(self.causes))
+            and (not self._headers or _any_header(self._headers, evidence))
             and (self.outside is None or evidence.outside is self.outside)
-            and (not self.words or any(word in evidence.text for word in self.words))
         )
+
+    def met(self, evidence: Evidence) -> dict[str, tuple[object, ...]]:
+        """Which values of each condition the evidence shows, by the names of the conditions that it meets."""
+        shown: dict[str, tuple[object, ...]] = {
+            "status": (evidence.status,) if self.wants(evidence.status) else (),
+            "codes": tuple(code for code in self.codes if code in evidence.codes),
+            "types": tuple(name for name in self.types if name in evidence.names),
+            "causes": tuple(name for name in self.causes if name in evidence.cause_names),
+            "words": _said(self.words, evidence.text),
+            "also": _said(self.also, evidence.text),
+            "headers": tuple(
+                header
+                for header, asked in zip(self.headers, self._headers, strict=True)
+                if _any_header((asked,), evidence)
+            ),
+            "errnos": tuple(number for number in self.errnos if number == evidence.errno),
+        }
+        return {name: values for name, values in shown.items() if values}
+
+    def missing(self, evidence: Evidence) -> tuple[str, ...]:
+        """The names of the conditions that the evidence does not meet; empty where the rule fits."""
+        met = self.met(evidence)
+        missing = [name for name in self.asked() if name not in met and name not in ("unless", "outside")]
+        if any_in(self._unless, evidence.text):
+            missing.append("unless")
+        if self.outside not in (None, evidence.outside):
+            missing.append("outside")
+        return tuple(missing)
+
+
+def _said(phrases: tuple[str, ...], text: str) -> tuple[str, ...]:
+    return tuple(phrase for phrase in phrases if _needle(phrase) in text)
+
+
+def _needle(phrase: str) -> str:
+    """A phrase as it stands in a text: whole words between blanks, Chinese ones anywhere."""
+    words = plain(phrase)
+    if not words:
+        raise ValueError(f"{phrase!r} has no word in it")
+    if phrase.endswith("*") and len(words.rpartition(" ")[2]) < OPEN and words.isascii():
+        raise ValueError(f"{phrase!r} fits too much: give at least {OPEN} letters before the *")
+    start = " " if words[0].isascii() else ""
+    end = "" if phrase.endswith("*") or not words[-1].isascii() else " "
+    return f"{start}{words}{end}"
+
+
+def _header(asked: str) -> tuple[str, str]:
+    name, _, value = asked.partition(":")
+    return name.strip().lower(), value.strip().lower()
+
+
+def _any_header(asked: tuple[tuple[str, str], ...], evidence: Evidence) -> bool:
+    for name, wanted in asked:
+        value = evidence.header(name)
+        if value is not None and (not wanted or value.strip().lower() == wanted):
+            return True
+    return False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,15 +192,15 @@ class Rule:
         >>> from resilient_agent import ErrorClassifier, ErrorType
         >>> class GatewayError(Exception):
         ...     status_code = 400
-        >>> warming_up = Rule(
-        ...     "ours/model-warming-up",
-        ...     when=When(status=400, words=("warming up",)),
+        >>> asleep = Rule(
+        ...     "ours/shard-asleep",
+        ...     when=When(status=400, words=("shard is asleep",)),
         ...     then=ErrorType.RETRYABLE,
-        ...     because="our gateway answers 400 while it loads a model",
+        ...     because="our gateway answers 400 while a shard wakes up",
         ... )
-        >>> ErrorClassifier(rules=[warming_up]).classify(GatewayError("model is warming up")).rule
-        'ours/model-warming-up'
-        >>> ErrorClassifier().classify(GatewayError("model is warming up")).rule
+        >>> ErrorClassifier(rules=[asleep]).classify(GatewayError("the shard is asleep")).rule
+        'ours/shard-asleep'
+        >>> ErrorClassifier().classify(GatewayError("the shard is asleep")).rule
         'http/bad-request'
     """
 

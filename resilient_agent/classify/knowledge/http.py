@@ -14,6 +14,21 @@ __all__ = ["HTTP"]
 
 HTTP = (
     Rule(
+        "http/told-not-to",
+        when=When(headers=("x-should-retry: false", "grpc-retry-pushback-ms: -1")),
+        then=ErrorType.NON_RETRYABLE,
+        because="the server itself says that trying again is useless",
+        seen="the OpenAI and Anthropic SDKs obey x-should-retry; gRPC retry design (gRFC A6), server pushback",
+    ),
+    Rule(
+        "http/told-to",
+        when=When(headers=("x-should-retry: true",)),
+        then=ErrorType.RETRYABLE,
+        because="the server itself says that trying again is worthwhile",
+        backoff=SERVER_ERROR,
+        seen="the OpenAI and Anthropic SDKs obey x-should-retry",
+    ),
+    Rule(
         "http/too-many-requests",
         when=When(status=429),
         then=ErrorType.RETRYABLE,
@@ -30,18 +45,18 @@ HTTP = (
     ),
     Rule(
         "http/too-large",
-        when=When(status=413),
+        when=When(status=(413, 414, 431)),
         then=ErrorType.DEGRADED,
         because="the request is too large for this service: send less",
-        seen="RFC 9110, section 15.5.14; Anthropic documentation, Errors",
+        seen="RFC 9110, sections 15.5.14 and 15.5.15; RFC 6585, section 5; Anthropic documentation, Errors",
     ),
     Rule(
         "http/request-timeout",
-        when=When(status=408),
+        when=When(status=(408, 499)),
         then=ErrorType.RETRYABLE,
         because="the server gave up waiting for the request",
         backoff=TRANSPORT,
-        seen="RFC 9110, section 15.5.9",
+        seen="RFC 9110, section 15.5.9; nginx and Google: 499, client closed request",
     ),
     Rule(
         "http/conflict",
@@ -82,7 +97,7 @@ HTTP = (
     ),
     Rule(
         "http/bad-gateway",
-        when=When(status=(502, 504, *range(520, 528), 530)),
+        when=When(status=(502, 504, *range(520, 526), 527, 530)),
         then=ErrorType.RETRYABLE,
         because="something between here and the service could not reach it",
         backoff=GATEWAY,
@@ -90,10 +105,10 @@ HTTP = (
     ),
     Rule(
         "http/not-implemented",
-        when=When(status=(501, 505)),
+        when=When(status=(501, 505, 511, 526)),
         then=ErrorType.NON_RETRYABLE,
         because="the server cannot do what was asked, now or later",
-        seen="RFC 9110, sections 15.6.2 and 15.6.6",
+        seen="RFC 9110, sections 15.6.2 and 15.6.6; RFC 6585, section 6; Cloudflare: 526, invalid certificate",
     ),
     Rule(
         "http/server-error",

@@ -1,4 +1,8 @@
-"""What the transport says: connections that were refused, cut or silent. Classes by name only."""
+"""What the transport says: connections that were refused, cut or silent. Classes by name only.
+
+`TRANSPORT_CLASSES` say it exactly. `CONNECTION` are classes that wrap anything from a reset to an
+untrusted certificate, so what stands behind them is read first.
+"""
 
 import errno
 
@@ -6,33 +10,106 @@ from resilient_agent.classify.knowledge.curves import DISCONNECTED, TRANSPORT
 from resilient_agent.classify.rules import Rule, When
 from resilient_agent.verdict import ErrorType
 
-__all__ = ["NETWORK"]
+__all__ = ["CONNECTION", "REFUSED_IN_WORDS", "TRANSPORT_CLASSES", "UNTRUSTED"]
 
-NETWORK = (
+# Before status and classes, as they hide behind connection errors of every library.
+UNTRUSTED = (
     Rule(
         "network/certificate",
-        when=When(causes=("SSLCertVerificationError", "ClientConnectorCertificateError")),
+        when=When(types=("SSLCertVerificationError", "ClientConnectorCertificateError", "CertificateError")),
         then=ErrorType.NON_RETRYABLE,
         because="the server's certificate is not trusted: that does not pass by itself",
         seen="ssl.SSLCertVerificationError behind httpx.ConnectError and openai.APIConnectionError",
     ),
     Rule(
-        "network/invalid-address",
-        when=When(causes=("UnsupportedProtocol", "InvalidURL", "MissingSchema", "InvalidSchema")),
+        "network/illegal-request",
+        when=When(
+            types=(
+                "LocalProtocolError",  # httpx, httpcore
+                "UnsupportedProtocol",
+                "InvalidURL",  # httpx, aiohttp, requests, http.client
+                "MissingSchema",  # requests
+                "InvalidSchema",
+                "InvalidHeader",
+                "LocationParseError",  # urllib3
+                "LocationValueError",
+                "TooManyRedirects",
+                "InvalidProxyURL",
+            )
+        ),
         then=ErrorType.NON_RETRYABLE,
-        because="the address of the service is not written as one",
-        seen="httpx.UnsupportedProtocol for a base URL without https://",
+        because="the request cannot be sent as it is: a wrong address, or a header with a line break in it",
+        seen="httpx.LocalProtocolError: Illegal header value, behind anthropic.APIConnectionError",
     ),
+    Rule(
+        "network/cut-body",
+        when=When(types=("aiohttp.PayloadEncodingError", "aiohttp.ClientPayloadError")),
+        then=ErrorType.RETRYABLE,
+        because="the server went away in the middle of its answer",
+        backoff=DISCONNECTED,
+        seen="aiohttp.ClientPayloadError: TransferEncodingError: 400, where 400 is no status of the answer",
+    ),
+)
+
+# The same in words, as other libraries quote them.
+REFUSED_IN_WORDS = (
+    Rule(
+        "network/tls-refused",
+        when=When(
+            words=(
+                "certificate verify failed",
+                "certificate is not valid for",
+                "hostname mismatch",
+                "self signed certificate",
+                "unable to get local issuer certificate",
+                "wrong version number",
+                "unsupported protocol",
+                "no protocols available",
+                "handshake failure",
+                "unknown ca",
+                "alert protocol version",
+                "alert no application protocol",
+                "alert certificate*",
+                "unrecognized name",
+            )
+        ),
+        then=ErrorType.NON_RETRYABLE,
+        because="the two sides do not agree on TLS or do not trust each other: that does not pass by itself",
+        seen="requests: `Max retries exceeded ... SSLCertVerificationError`; https spoken to an http port",
+    ),
+    Rule(
+        "network/address",
+        when=When(
+            words=(
+                "too many redirects",
+                "unknown url type",
+                "no host supplied",
+                "no host given",
+                "invalid url",
+                "no schema supplied",
+            ),
+            unless=("invalid url post", "invalid url get"),
+        ),
+        then=ErrorType.NON_RETRYABLE,
+        because="the address is not one, or leads round in a circle",
+        seen="urllib3.MaxRetryError: too many redirects; urllib.error.URLError: unknown url type",
+    ),
+)
+
+TRANSPORT_CLASSES = (
     Rule(
         "network/timeout",
         when=When(
             types=(
                 "TimeoutError",
                 "TimeoutException",  # httpx
-                "Timeout",  # requests
+                "ConnectTimeout",
+                "ReadTimeout",
+                "Timeout",  # requests, litellm
                 "APITimeoutError",  # openai, anthropic
                 "ConnectTimeoutError",  # urllib3, botocore
                 "ReadTimeoutError",
+                "InferenceTimeoutError",  # huggingface_hub
                 "TooSlowError",  # trio
             ),
         ),
@@ -46,13 +123,27 @@ NETWORK = (
         when=When(
             types=(
                 "RemoteProtocolError",  # httpx, httpcore
+                "httpx.ReadError",
+                "httpx.WriteError",
+                "httpx2.ReadError",
+                "httpx2.WriteError",
+                "httpcore.ReadError",
+                "httpcore.WriteError",
+                "httpcore2.ReadError",
+                "httpcore2.WriteError",
                 "ServerDisconnectedError",  # aiohttp
-                "ClientPayloadError",
+                "ServerDisconnected",
                 "IncompleteRead",  # http.client, urllib3
+                "IncompleteReadError",  # asyncio, botocore
                 "RemoteDisconnected",
+                "BadStatusLine",
                 "ChunkedEncodingError",  # requests
-                "ConnectionClosedError",  # websockets, botocore
+                "ResponseStreamingError",  # botocore
+                "botocore.ConnectionClosedError",
                 "BrokenResourceError",  # anyio, trio
+                "EndOfStream",
+                "SSLEOFError",
+                "SSLZeroReturnError",
             ),
         ),
         then=ErrorType.RETRYABLE,
@@ -60,20 +151,29 @@ NETWORK = (
         backoff=DISCONNECTED,
         seen="httpx.RemoteProtocolError: peer closed connection without sending complete message body",
     ),
+)
+
+CONNECTION = (
     Rule(
         "network/connection",
         when=When(
             types=(
-                "ConnectionError",  # the built-in family, and requests'
-                "TransportError",  # httpx
-                "APIConnectionError",  # openai, anthropic
+                "ConnectionError",  # the built-in family, requests', redis'
+                "TransportError",  # httpx, google.auth
+                "APIConnectionError",  # openai, anthropic, litellm
                 "ClientConnectionError",  # aiohttp
+                "ConnectError",
                 "ProtocolError",  # urllib3
                 "NewConnectionError",
                 "MaxRetryError",
+                "PoolError",
+                "EmptyPoolError",
                 "EndpointConnectionError",  # botocore
+                "HTTPClientError",
+                "NetworkError",
                 "gaierror",
                 "SSLError",
+                "websockets.ConnectionClosed",
             ),
         ),
         then=ErrorType.RETRYABLE,
@@ -85,7 +185,20 @@ NETWORK = (
         "network/unreachable",
         when=When(
             types=("OSError",),
-            errnos=(errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ETIMEDOUT),
+            errnos=(
+                errno.ENETUNREACH,
+                errno.EHOSTUNREACH,
+                errno.ENETDOWN,
+                errno.EHOSTDOWN,
+                errno.ETIMEDOUT,
+                errno.ECONNREFUSED,
+                errno.ECONNRESET,
+                errno.ECONNABORTED,
+                errno.ENETRESET,
+                errno.EPIPE,
+                errno.ENOTCONN,
+                errno.EADDRNOTAVAIL,
+            ),
         ),
         then=ErrorType.RETRYABLE,
         because="the network does not reach the service at the moment",

@@ -1,0 +1,324 @@
+"""The other side cannot at the moment: overloaded, busy, loading, locked, cut off. Whatever the status says."""
+
+from resilient_agent.classify.knowledge.curves import GATEWAY, RATE_LIMIT, SERVER_ERROR, TRANSPORT, UNAVAILABLE
+from resilient_agent.classify.rules import Rule, When
+from resilient_agent.verdict import ErrorType
+
+__all__ = ["GENERAL_CODES", "GENERAL_WORDS", "SERVER", "SERVER_CODES"]
+
+SERVER_CODES = (
+    Rule(
+        "server/conflict",
+        when=When(
+            codes=(
+                "transaction_conflict_exception",  # DynamoDB
+                "transaction_in_progress_exception",
+                "prior_request_not_complete",
+                "transaction_conflict",
+                "conversation_locked",  # OpenAI
+                "operation_aborted",  # S3
+                "aborted",  # gRPC
+            )
+        ),
+        then=ErrorType.RETRYABLE,
+        because="another request holds the same thing at the moment",
+        backoff=GATEWAY,
+        seen="botocore's retry rules; gRPC status codes; OpenAI",
+    ),
+    Rule(
+        "server/timeout",
+        when=When(
+            codes=(
+                "request_timeout",  # S3
+                "request_time_out",  # DashScope
+                "request_timeout_exception",
+                "model_timeout_exception",  # Bedrock
+                "deadline_exceeded",  # gRPC, Google
+                "upstream_timeout",
+                "upstream_error",
+                "gateway_timeout",
+                "timeout_error",
+                "32001",  # MCP: the request timed out
+            )
+        ),
+        then=ErrorType.RETRYABLE,
+        because="the service did not answer in time",
+        backoff=TRANSPORT,
+        seen="botocore's retry rules; Bedrock; DashScope; gRPC; MCP",
+    ),
+    Rule(
+        "server/stream-failed",
+        when=When(codes=("model_stream_error_exception", "internal_server_exception", "model_error_exception")),
+        then=ErrorType.RETRYABLE,
+        because="the service failed while it worked on the request",
+        backoff=SERVER_ERROR,
+        seen="Bedrock documentation, InvokeModelWithResponseStream",
+    ),
+)
+
+SERVER = (
+    Rule(
+        "server/download-timed-out",
+        when=When(words=("timeout", "timed out"), also=("download*", "fetching")),
+        then=ErrorType.RETRYABLE,
+        because="the service gave up on a slow download: another time it may be quicker",
+        backoff=GATEWAY,
+        seen="OpenAI and Volcengine: 400 `Timeout while downloading`",
+    ),
+    Rule(
+        "server/locked",
+        when=When(
+            words=(
+                "is active",
+                "active response in progress",
+                "already in progress",
+                "wait until",
+                "writeconflict",
+                "another request",
+                "being processed",
+                "being modified",
+                "concurrent modification",
+                "not in an active state",
+                "transactionconflict",
+                "lock wait timeout",
+                "deadlock*",
+                "database is locked",
+                "too much contention",
+                "could not serialize access",
+            ),
+            unless=("subscription", "for an active"),
+        ),
+        then=ErrorType.RETRYABLE,
+        because="something else holds the resource at the moment",
+        backoff=GATEWAY,
+        seen="OpenAI: 400 `Can't add messages ... while a run is active`; Google: a file that is not ACTIVE yet",
+    ),
+    Rule(
+        "server/getting-ready",
+        when=When(
+            words=(
+                "currently loading",
+                "is loading",
+                "loading model",
+                "still loading",
+                "being provisioned",
+                "not ready",
+                "warming up",
+                "starting up",
+                "cold start*",
+                "加载中",
+            )
+        ),
+        then=ErrorType.RETRYABLE,
+        because="the service is still loading or starting",
+        backoff=UNAVAILABLE,
+        seen="Hugging Face: `Model is currently loading`; Bedrock; Vertex: service agents being provisioned; Redis",
+    ),
+    Rule(
+        "server/limiting",
+        when=When(
+            words=(
+                "too many requests",
+                "rate limit*",
+                "rate limiting",
+                "ratelimit*",
+                "rate exceeded",
+                "frequency limit*",
+                "throttl*",
+                "temporarily rate limited",
+                "频率过高",
+                "请求过于频繁",
+                "请求频繁",
+                "请求过多",
+                "限流",
+                "限速",
+                "速率限制",
+                "request limit reached",
+                "concurrency limit*",
+                "concurrent request*",
+                "concurrent connection*",
+                "too many concurrent",
+                "并发",
+            ),
+            unless=("is not supported", "request could not be satisfied"),
+        ),
+        then=ErrorType.RETRYABLE,
+        because="too many requests for the moment: the limit opens again by itself",
+        backoff=RATE_LIMIT,
+        seen="gateways without a status; GitHub: 403 secondary rate limit; Zhipu and Qianfan in Chinese",
+    ),
+    Rule(
+        "server/away-for-now",
+        when=When(words=("temporarily unavailable",)),
+        then=ErrorType.RETRYABLE,
+        because="the service is away for the moment",
+        backoff=GATEWAY,
+        seen="`Service temporarily unavailable` of gateways; Qianfan 2",
+    ),
+    Rule(
+        "server/busy",
+        when=When(
+            words=(
+                "overload*",
+                "too busy",
+                "server is busy",
+                "server busy",
+                "workers are busy",
+                "is busy",
+                "high demand",
+                "at capacity",
+                "capacity exceeded",
+                "capacity limit*",
+                "no capacity",
+                "insufficient capacity",
+                "too many connections",
+                "too many clients",
+                "rejected execution",
+                "try again once",
+                "please retry",
+                "degraded function",
+                "no deployments available",
+                "please wait before",
+                "please wait a",
+                "wait a moment",
+                "try again later",
+                "try again shortly",
+                "retry later",
+                "retry shortly",
+                "retry your request later",
+                "again in a few",
+                "请稍后",
+                "稍后再试",
+                "稍后重试",
+                "稍后尝试",
+                "请稍候",
+                "繁忙",
+                "过载",
+                "饱和",
+                "访问量过大",
+            ),
+            unless=("is not supported", "please retry with", "request could not be satisfied"),
+        ),
+        then=ErrorType.RETRYABLE,
+        because="the service is overloaded, or takes no more requests at the moment",
+        backoff=UNAVAILABLE,
+        seen="gateways without a status; NVIDIA: all workers are busy; Zhipu in Chinese: 访问量过大",
+    ),
+    Rule(
+        "server/lost-behind",
+        when=When(
+            words=(
+                "upstream connect error",
+                "upstream request timeout",
+                "connection refused",
+                "connection aborted",
+                "connection reset",
+                "connection closed",
+                "connection broken",
+                "lost connection",
+                "closed the connection",
+                "could not connect",
+                "failed to connect",
+                "unable to connect to",
+                "disconnect reset before headers",
+                "incomplete chunked read",
+                "without sending complete message",
+                "eof occurred in violation",
+                "broken pipe",
+                "stream removed",
+                "stream reset",
+                "socket closed",
+                "goaway",
+                "terminating connection",
+                "temporary failure in name resolution",
+                "network is unreachable",
+                "no route to host",
+            ),
+        ),
+        then=ErrorType.RETRYABLE,
+        because="a connection on the way to the service could not be made, or broke",
+        backoff=TRANSPORT,
+        seen="Envoy; litellm.APIConnectionError texts; psycopg and pymysql texts; requests' nested texts",
+    ),
+)
+
+# Words that fit half of all failures: they count where not even a status says more.
+GENERAL_CODES = (
+    Rule(
+        "server/failed",
+        when=When(
+            codes=(
+                "server_error",
+                "api_error",  # Anthropic
+                "internal_error",
+                "internal_server_error",
+                "internal",  # gRPC, Google
+                "internal_failure",  # AWS
+                "unavailable",  # gRPC, Google
+                "resource_exhausted",
+                "service_unavailable",
+                "bad_gateway",
+                "provider_error",
+                "32603",  # JSON-RPC: internal error
+                "32000",  # JSON-RPC: the server's own; MCP: the connection was closed
+            )
+        ),
+        then=ErrorType.RETRYABLE,
+        because="the service failed while it worked on the request",
+        backoff=SERVER_ERROR,
+        seen="OpenAI and Anthropic documentation, also inside a 200 stream; gRPC status codes; JSON-RPC 2.0",
+    ),
+    Rule(
+        "server/refused",
+        when=When(
+            codes=(
+                "invalid_request_error",
+                "invalid_request",
+                "not_found_error",
+                "not_found",  # gRPC
+                "invalid_argument",
+                "failed_precondition",
+                "unimplemented",
+                "already_exists",
+                "out_of_range",
+                "cancelled",
+                "data_loss",
+                "invalid_parameter",
+                "validation_exception",  # AWS
+                "32600",  # JSON-RPC: invalid request, no such method, invalid parameters
+                "32601",
+                "32602",
+                "32700",
+            )
+        ),
+        then=ErrorType.NON_RETRYABLE,
+        because="the service refuses this very request: it has to be changed",
+        seen="OpenAI and Anthropic documentation; gRPC status codes; JSON-RPC 2.0, section 5.1",
+    ),
+)
+
+GENERAL_WORDS = (
+    Rule(
+        "server/failed-in-words",
+        when=When(
+            words=(
+                "server had an error",
+                "server error",
+                "internal error",
+                "internal failure",
+                "unexpected error",
+                "inference error",
+                "内部错误",
+                "服务异常",
+                "服务器错误",
+                "服务器异常",
+                "系统错误",
+                "系统异常",
+            )
+        ),
+        then=ErrorType.RETRYABLE,
+        because="the service failed while it worked on the request",
+        backoff=SERVER_ERROR,
+        seen="openai.APIError inside a stream: `The server had an error processing your request`; Qianfan 336000",
+    ),
+)
