@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from resilient_agent.backoff import BackoffConfig
     from resilient_agent.classify import ErrorClassifier, Rule, When
+    from resilient_agent.classify.explain import Explanation, NearMiss, explain
+    from resilient_agent.classify.registry import register, unregister
     from resilient_agent.decorator import Resilient, resilient
     from resilient_agent.errors import (
         InvalidSessionId,
@@ -44,9 +46,11 @@ _ROOMS: Final = {
     "ConversationRecovery": "session.snapshots",
     "ErrorClassifier": "classify",
     "ErrorType": "verdict",
+    "Explanation": "classify.explain",
     "FileStore": "session.stores.file",
     "Interruption": "session.history",
     "InvalidSessionId": "errors",
+    "NearMiss": "classify.explain",
     "NotStorable": "errors",
     "Resilient": "decorator",
     "ResilientAgentError": "errors",
@@ -62,11 +66,14 @@ _ROOMS: Final = {
     "StoredSession": "session.stores.file",
     "UnsupportedFormat": "errors",
     "When": "classify",
+    "explain": "classify.explain",
     "interrupted_sessions": "session.guard",
+    "register": "classify.registry",
     "resilient": "decorator",
     "retry_if_retryable": "strategies",
     "session_guard": "session.guard",
     "stop_by_error": "strategies",
+    "unregister": "classify.registry",
     "wait_by_backoff": "strategies",
     "wait_by_error": "strategies",
 }
@@ -78,9 +85,11 @@ __all__ = [
     "ConversationRecovery",
     "ErrorClassifier",
     "ErrorType",
+    "Explanation",
     "FileStore",
     "Interruption",
     "InvalidSessionId",
+    "NearMiss",
     "NotStorable",
     "Resilient",
     "ResilientAgentError",
@@ -96,11 +105,14 @@ __all__ = [
     "StoredSession",
     "UnsupportedFormat",
     "When",
+    "explain",
     "interrupted_sessions",
+    "register",
     "resilient",
     "retry_if_retryable",
     "session_guard",
     "stop_by_error",
+    "unregister",
     "wait_by_backoff",
     "wait_by_error",
 ]
