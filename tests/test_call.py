@@ -343,7 +343,7 @@ def test_each_attempt_has_its_note(run, waits):
     ("options", "outcomes", "limit"),
     [
         ({"max_retries": 1}, [TimeoutError], "max_retries=1"),
-        ({}, [TimeoutError], "max_retries=3 for network/timeout"),
+        ({}, [TimeoutError], "max_retries=3 for local/timeout"),
         ({}, [lambda: OSError("?")], "at most 1 for unknown/outside"),
         ({}, [TimeoutError, lambda: Limited(retry_after="300")], "the server asks for 300 s"),
         ({}, [TimeoutError, lambda: Limited(status=401)], "not retried: non_retryable"),

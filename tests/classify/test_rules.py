@@ -1,4 +1,6 @@
-"""Rows of knowledge: when one fits, and what the built-in ones promise."""
+"""A row of knowledge and the evidence that it asks for: when it fits, and what is refused."""
+
+# ruff: noqa: RUF001 - Chinese marks and curly quotes are what is tested
 
 import copy
 import dataclasses
@@ -6,10 +8,11 @@ import errno
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from resilient_agent import BackoffConfig, ErrorClassifier, ErrorType, Rule, When
-from resilient_agent.classify.evidence import Evidence
-from resilient_agent.classify.knowledge import NON_RETRYABLE, RETRYABLE, RULES, UNKNOWN
+from resilient_agent import ErrorType, Rule, When
+from resilient_agent.classify.case import Case
 
 
 class Failure(Exception):
@@ -18,8 +21,17 @@ class Failure(Exception):
         self.__dict__.update(shown)
 
 
+def seen(error, *causes):
+    """The evidence of an error behind which those stand."""
+    link = error
+    for cause in causes:
+        link.__cause__ = cause
+        link = cause
+    return Case(error).first
+
+
 def fits(when, error, *causes):
-    return when.fits(Evidence(error, causes))
+    return when.fits(seen(error, *causes))
 
 
 # When
@@ -33,12 +45,36 @@ def test_a_status_is_asked_for_as_one_as_several_or_as_a_range(status):
     assert not fits(When(status=status), Failure("429"))
 
 
-def test_codes_fit_in_any_case():
-    """Words of the body are compared in lower case, on both sides."""
-    when = When(codes=("Model_Warming_Up",))
-    assert fits(when, Failure(body={"error": {"code": "MODEL_WARMING_UP"}}))
+@pytest.mark.parametrize("asked", ["Model_Warming_Up", "modelWarmingUp", "model-warming-up", "MODEL_WARMING_UP"])
+@pytest.mark.parametrize("sent", ["MODEL_WARMING_UP", "ModelWarmingUp", "model warming up"])
+def test_codes_fit_in_any_style(asked, sent):
+    """The case and the style of a code do not matter, on either side."""
+    when = When(codes=(asked,))
+    assert fits(when, Failure(body={"error": {"code": sent}}))
     assert not fits(when, Failure(body={"error": {"code": "other"}}))
     assert not fits(when, Failure("model_warming_up"))
+
+
+@pytest.mark.parametrize("asked", ["40P01", "40p01"])
+@pytest.mark.parametrize("sent", ["40P01", "40p01"])
+def test_codes_of_digits_and_letters_fit_in_any_case(asked, sent):
+    """An SQLSTATE is the same code in capitals and in small letters."""
+    assert fits(When(codes=(asked,)), Failure(sqlstate=sent))
+
+
+@pytest.mark.parametrize("sent", [-32603, "-32603", 1213, "1213"], ids=repr)
+def test_numbers_fit_as_numbers_and_as_texts(sent):
+    """A number by which a library names its errors is asked for as a text, whatever its sign."""
+    assert fits(When(codes=(str(sent),)), Failure(code=sent))
+    assert fits(When(codes=(str(sent),)), Failure(body={"error": {"code": sent}}))
+
+
+def test_a_part_of_a_code_fits():
+    """Of a code that is put together, each part is one too."""
+    error = Failure(body={"error": {"code": "AllocationQuota.FreeTierOnly"}})
+    assert fits(When(codes=("free_tier_only",)), error)
+    assert fits(When(codes=("AllocationQuota.FreeTierOnly",)), error)
+    assert not fits(When(codes=("free_tier",)), error)
 
 
 @pytest.mark.parametrize("name", ["OSError", "builtins.OSError", "ConnectionResetError"])
@@ -55,11 +91,126 @@ def test_causes_fit_on_what_stands_behind():
     assert not fits(When(types=("KeyError",)), ValueError(), KeyError())
 
 
+def test_a_whole_package_fits():
+    """`httpx.*` is whatever comes from that package, deep or subclassed."""
+    base = type("TransportError", (Exception,), {"__module__": "httpx._exceptions"})
+    own = type("Ours", (base,), {"__module__": "ours"})
+    assert fits(When(types=("httpx.*",)), own())
+    assert not fits(When(types=("httpx.*",)), Failure())
+
+
 def test_words_fit_in_the_message_and_in_the_class_name():
     """Phrases are looked for in the message and in the spelled-out class name, in any case."""
     assert fits(When(words=("Warming Up",)), Failure("the model is WARMING up"))
     assert fits(When(words=("warming up",)), type("ModelWarmingUp", (Exception,), {})())
     assert not fits(When(words=("warming up",)), Failure("the model is cold"))
+
+
+def test_words_are_not_looked_for_in_the_class_name_of_an_answer():
+    """Where there is a status, the name that an SDK gave its class for it is no news."""
+    slow = type("RateLimitError", (Exception,), {})("no")
+    assert fits(When(words=("rate limit",)), slow)
+    slow.status_code = 401
+    assert not fits(When(words=("rate limit",)), slow)
+
+
+def test_words_fit_in_what_the_body_says():
+    """Sentences and codes of the body are read for phrases."""
+    assert fits(When(words=("warming up",)), Failure(body={"error": {"message": "The model is warming-up."}}))
+    assert fits(When(words=("warming up",)), Failure(body={"error": {"code": "model_warming_up"}}))
+
+
+@pytest.mark.parametrize(
+    ("phrase", "text", "expected"),
+    [
+        ("rate limit", "Rate-Limit!", True),
+        ("rate limit", "(rate_limit)", True),
+        ("rate limit", "the rate limits", False),
+        ("rate limit", "corporate limit", False),
+        ("rate limit", "rate of the limit", False),
+        ("exceed*", "quota exceeded", True),
+        ("exceed*", "exceed", True),
+        ("exceed*", "exceeding it", True),
+        ("exceed*", "the excess", False),
+        ("exceed*", "unexceeded", False),
+        ("quota exceed*", "the quota exceeds it", True),
+        ("isn't ready", "the model isn’t ready", True),
+        ("isn’t ready", "the model isn't ready", True),
+        ("余额不足", "账户余额不足，请充值", True),
+        ("余额不足", "余额充足", False),
+        ("模型 gpt", "模型gpt-4o不存在", True),
+        ("并发*", "请求并发过高", True),
+        ("限", "已达到速率限制", True),
+    ],
+)
+def test_phrases_are_whole_words_unless_their_end_is_open(phrase, text, expected):
+    """Whole words, open at the end behind a `*`; Chinese is found anywhere, as it has no blanks."""
+    assert fits(When(words=(phrase,)), Failure(text)) is expected
+
+
+@pytest.mark.parametrize("phrase", ["", " ", "?!", "*", "，。"])
+@pytest.mark.parametrize("name", ["words", "also", "unless"])
+def test_a_phrase_without_a_word_is_refused(name, phrase):
+    """It would fit every text: that is a ValueError that shows the phrase."""
+    with pytest.raises(ValueError, match="has no word in it"):
+        When(**{"status": 400, name: (phrase,)})
+
+
+@pytest.mark.parametrize("phrase", ["a*", "cap*", "rate lim*", "too*"])
+@pytest.mark.parametrize("name", ["words", "also", "unless"])
+def test_an_open_end_needs_four_letters(name, phrase):
+    """`cap*` would fit half of all words: that is a ValueError that says what to write."""
+    with pytest.raises(ValueError, match="at least 4 letters"):
+        When(**{"status": 400, name: (phrase,)})
+
+
+def test_four_letters_may_have_an_open_end():
+    """Four are enough."""
+    assert fits(When(words=("rate limi*",)), Failure("rate limited"))
+
+
+def test_also_asks_for_a_second_phrase():
+    """`also` narrows: one of its phrases has to be there besides."""
+    when = When(words=("per day", "daily"), also=("limit", "quota*"))
+    assert fits(when, Failure("the daily limit"))
+    assert fits(when, Failure("quotas are per day"))
+    assert not fits(when, Failure("the daily news"))
+    assert not fits(when, Failure("the limit"))
+
+
+def test_unless_asks_for_what_is_not_said():
+    """None of the phrases of `unless` may be there."""
+    when = When(words=("suspended",), unless=("temporar*", "model"))
+    assert fits(when, Failure("your account is suspended"))
+    assert not fits(when, Failure("your account is temporarily suspended"))
+    assert not fits(when, Failure("the model was suspended"))
+
+
+def test_also_and_unless_may_stand_alone():
+    """They are conditions like the others."""
+    assert fits(When(also=("limit",)), Failure("the limit"))
+    assert not fits(When(also=("limit",)), Failure("no"))
+    assert fits(When(unless=("limit",)), Failure("no"))
+    assert not fits(When(unless=("limit",)), Failure("the limit"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("x-should-retry", True),
+        ("X-Should-Retry", True),
+        ("x-should-retry: false", True),
+        ("X-Should-Retry:FALSE", True),
+        ("x-should-retry: true", False),
+        ("x-other", False),
+    ],
+)
+def test_headers_fit_by_name_or_by_name_and_value(asked, expected):
+    """A header is asked for, or a header with that value; case does not matter."""
+    when = When(headers=(asked,))
+    assert fits(when, Failure(headers={"X-Should-Retry": "False"})) is expected
+    assert fits(when, Failure(response=Failure(headers={"x-should-retry": "false"}))) is expected
+    assert not fits(when, Failure())
 
 
 def test_error_numbers_fit():
@@ -90,16 +241,74 @@ def test_a_when_that_asks_for_nothing_is_refused(given):
         When(**given)
 
 
-@pytest.mark.parametrize("name", ["codes", "types", "causes", "words"])
+@pytest.mark.parametrize("name", ["codes", "types", "causes", "words", "also", "unless", "headers"])
 def test_a_bare_string_is_refused_with_what_to_write(name):
     """A string where a tuple is due is a TypeError that shows the tuple."""
     with pytest.raises(TypeError, match=rf"{name} takes a tuple.*\('overloaded',\)"):
         When(**{name: "overloaded"})
 
 
+VALUES = {
+    "status": st.sampled_from([400, (429, 503), range(500, 600)]),
+    "codes": st.sampled_from([("busy",), ("slow", "Busy")]),
+    "types": st.sampled_from([("Failure",), ("OSError", "KeyError")]),
+    "causes": st.sampled_from([("Failure",), ("OSError",)]),
+    "words": st.sampled_from([("rate limit",), ("exceed*", "并发")]),
+    "also": st.sampled_from([("quota",), ("token*",)]),
+    "unless": st.sampled_from([("model",), ("rate limit",)]),
+    "headers": st.sampled_from([("x-a",), ("x-a: 1",)]),
+    "errnos": st.sampled_from([(28,), (11, 12)]),
+    "outside": st.booleans(),
+}
+WHENS = st.fixed_dictionaries({}, optional=VALUES).filter(bool).map(lambda asked: When(**asked))
+ERRORS = st.builds(
+    lambda text, shown: Failure(text, **shown),
+    st.lists(st.sampled_from(["rate limit", "exceeded", "quota", "tokens", "model", "并发"]), max_size=4).map(" ".join),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "status_code": st.sampled_from([400, 429, 500, 503]),
+            "code": st.sampled_from(["busy", "SLOW"]),
+            "headers": st.sampled_from([{"X-A": "1"}, {"x-a": "2"}]),
+        },
+    ),
+) | st.sampled_from([OSError(28, "full"), OSError(11, "again"), KeyError("x"), OSError("rate limit")])
+
+
+@given(WHENS, ERRORS)
+def test_what_fits_misses_nothing(when, error):
+    """A row fits exactly where no condition is missing, and what is missing was asked for."""
+    missing = when.missing(seen(error, OSError()))
+    assert when.fits(seen(error, OSError())) is (missing == ())
+    assert set(missing) <= set(when.asked())
+
+
+@given(WHENS, ERRORS)
+def test_a_row_fits_where_each_of_its_conditions_does(when, error):
+    """Several conditions are the same as each of them alone."""
+    alone = [When(**{name: getattr(when, name)}).fits(seen(error)) for name in when.asked()]
+    assert when.fits(seen(error)) is all(alone)
+
+
 def test_its_repr_shows_what_is_asked_for_only():
     """A When prints its conditions and nothing else."""
     assert repr(When(status=429, codes=("X",))) == "When(status=(429,), codes=('x',))"
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda when: pickle.loads(pickle.dumps(when))])
+def test_a_when_survives_pickle_and_copies(way):
+    """What comes out asks for the same, also where phrases were prepared."""
+    when = When(words=("exceed*",), also=("quota",), unless=("model",))
+    assert way(when) == when
+    assert fits(way(when), Failure("quota exceeded"))
+    assert not fits(way(when), Failure("model quota exceeded"))
+
+
+def test_a_when_can_be_replaced_in_part():
+    """`dataclasses.replace` gives a row that asks for the new phrases."""
+    when = dataclasses.replace(When(words=("exceed*",)), words=("overload*",))
+    assert fits(when, Failure("overloaded"))
+    assert not fits(when, Failure("exceeded"))
 
 
 # Rule
@@ -139,66 +348,3 @@ def test_rules_cannot_be_changed():
     """A row is frozen."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         RULE.name = "other"
-
-
-# The built-in rows
-
-
-@pytest.mark.parametrize("rule", [*RULES, *UNKNOWN], ids=lambda rule: rule.name)
-def test_every_row_says_where_it_was_seen(rule):
-    """Each row has a name behind a room, a reason that is a sentence, and a source."""
-    room, _, name = rule.name.partition("/")
-    assert room in {"body", "http", "local", "network", "unknown"}
-    assert name
-    assert len(rule.because.split()) > 2
-    assert rule.seen
-
-
-def test_no_two_rows_have_the_same_name():
-    """A name in a note or a log leads to one row."""
-    names = [rule.name for rule in (*RULES, *UNKNOWN)]
-    assert len(names) == len(set(names))
-
-
-@pytest.mark.parametrize("status", range(400, 600))
-def test_every_error_status_has_a_row(status):
-    """No HTTP error is left to the phrases or to the unknown."""
-    assert ErrorClassifier().classify(Failure(status_code=status)).rule.startswith("http/")
-
-
-@pytest.mark.parametrize(
-    ("phrases", "expected"),
-    [
-        (("rate limit", "too many requests", "429"), BackoffConfig(5000, 120_000, 2.0, max_retries=5)),
-        (
-            ("timed out", "timeout", "connection error", "connection reset"),
-            BackoffConfig(500, 10_000, 1.5, max_retries=3),
-        ),
-        (("server disconnected",), BackoffConfig(1000, 30_000, 2.0, max_retries=3)),
-        (("internal server error",), BackoffConfig(2000, 30_000, 2.0, max_retries=3)),
-        (("service unavailable",), BackoffConfig(2000, 60_000, 2.0, max_retries=3)),
-        (
-            ("temporarily unavailable", "bad gateway", "gateway timeout"),
-            BackoffConfig(1000, 30_000, 2.0, max_retries=3),
-        ),
-    ],
-    ids=lambda value: value[0] if isinstance(value, tuple) else "",
-)
-def test_the_phrases_and_their_backoff_are_those_of_the_reference(phrases, expected):
-    """Each row of the reference's table is there with its numbers."""
-    assert {phrase: RETRYABLE[phrase] for phrase in phrases} == dict.fromkeys(phrases, expected)
-
-
-def test_the_tables_hold_the_references_phrases_and_no_others():
-    """Thirteen phrases are retried, eight are not."""
-    assert len(RETRYABLE) == 13
-    assert set(NON_RETRYABLE) == {
-        "unauthorized",
-        "authentication",
-        "invalid api key",
-        "forbidden",
-        "not found",
-        "validation error",
-        "bad request",
-        "402",
-    }
