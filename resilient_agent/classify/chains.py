@@ -65,7 +65,7 @@ def _held(link: BaseException) -> list[BaseException]:
         for name in _HELD:
             if name in own:
                 held.append(own[name])  # noqa: PERF401 - mostly there is none, and then no list has to be made
-    if args and kind_is(args, tuple):
+    if kind_is(args, tuple):
         held += args[:_ARGS_LIMIT]
     if type(own) is dict and "last_attempt" in own:  # tenacity.RetryError holds a future
         held.append(peek(own["last_attempt"], "_exception"))
