@@ -170,7 +170,7 @@ class ErrorClassifier:
         return _WIDE, _pattern_book("wording", retryable, stopping)
 
     def _unchanged(self) -> bool:
-        return self.RETRYABLE_PATTERNS == RETRYABLE and tuple(self.NON_RETRYABLE_PATTERNS) == NON_RETRYABLE
+        return self.RETRYABLE_PATTERNS == RETRYABLE and self.NON_RETRYABLE_PATTERNS == _STOPPING
 
 
 def _gravest(verdicts: list[Classification]) -> Classification:
@@ -190,10 +190,13 @@ def _gravest(verdicts: list[Classification]) -> Classification:
 
 def named_wait(case: Case) -> tuple[float, str] | None:
     """The wait in seconds that the server names, and where it names it, or None."""
-    wait = _wait(case.first)  # mostly it is there, or nowhere
-    if wait is not None:
-        return wait
-    return next(filter(None, map(_wait, case.behind())), None)
+    wait = _wait(case.first)
+    if wait is None:
+        for evidence in case.behind():
+            wait = _wait(evidence)
+            if wait is not None:
+                break
+    return wait
 
 
 def _wait(evidence: Evidence) -> tuple[float, str] | None:
@@ -247,6 +250,7 @@ def _open(phrase: str) -> str:
     return f"{phrase}*" if len(plain(phrase).rpartition(" ")[2]) >= OPEN else phrase
 
 
+_STOPPING: Final = list(NON_RETRYABLE)
 _EXACT: Final = Rulebook(EXACT)
 _WIDE: Final = Rulebook(WIDE)
 _WORDING: Final = _pattern_book("wording", tuple(RETRYABLE.items()), NON_RETRYABLE)

@@ -5,9 +5,9 @@ Most failures are decided by the exception itself, and then nothing behind it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from resilient_agent.classify.chains import behind
+from resilient_agent.classify.chains import NOTHING, behind
 from resilient_agent.classify.evidence import Evidence
 from resilient_agent.classify.looking import kind_is
 
@@ -33,10 +33,13 @@ class Case:
         yield self.first
         yield from self.behind()
 
-    def behind(self) -> Iterator[Evidence]:
+    def behind(self) -> Iterable[Evidence]:
         """The evidence of what stands behind the exception, link by link."""
         if self._unopened is None:
             self._unopened = behind(self.first.error)
+        return () if self._unopened is NOTHING else self._links()
+
+    def _links(self) -> Iterator[Evidence]:
         place = 0
         while place < len(self._opened) or self._open():
             yield self._opened[place]

@@ -10,16 +10,25 @@ from typing import Any, Final
 
 from resilient_agent.classify.looking import kind_is, peek
 
-__all__ = ["behind", "chain", "leaves"]
+__all__ = ["NOTHING", "behind", "chain", "leaves"]
 
 _CHAIN_LIMIT: Final = 20  # deeper causes than that explain nothing
-_NOTHING: Final[Iterator[BaseException]] = iter(())
+NOTHING: Final[Iterator[BaseException]] = iter(())
 _LEAF_LIMIT: Final = 10_000
 _ARGS_LIMIT: Final = 4
 
 # Attributes in which wrappers keep what they wrap: litellm's MidStreamFallbackError, SQLAlchemy,
 # urllib3 and urllib (`reason`), google-api-core, azure-core, aiohttp, and many a framework.
-_HELD: Final = ("original_exception", "orig", "reason", "_cause", "inner_exception", "_os_error", "original_error")
+_HELD_IN_ORDER: Final = (
+    "original_exception",
+    "orig",
+    "reason",
+    "_cause",
+    "inner_exception",
+    "_os_error",
+    "original_error",
+)
+_HELD: Final = frozenset({*_HELD_IN_ORDER, "last_attempt"})
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
@@ -34,7 +43,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 def behind(error: BaseException) -> Iterator[BaseException]:
     """What stands behind an exception, without itself."""
     pending = _behind(error)
-    return _walk(error, pending) if pending else _NOTHING
+    return _walk(error, pending) if pending else NOTHING
 
 
 def _walk(error: BaseException, pending: list[BaseException]) -> Iterator[BaseException]:
@@ -50,26 +59,24 @@ def _walk(error: BaseException, pending: list[BaseException]) -> Iterator[BaseEx
 def _behind(link: BaseException) -> list[BaseException]:
     """What stands directly behind an exception: what it holds, then its cause or its context."""
     found = [] if kind_is(link, BaseExceptionGroup) else _held(link)
-    cause = peek(link, "__cause__")
-    if cause is None and not peek(link, "__suppress_context__"):
-        cause = peek(link, "__context__")
-    if kind_is(cause, BaseException):
-        found.append(cause)
+    try:
+        cause = link.__cause__
+        if cause is None and not link.__suppress_context__:
+            cause = link.__context__
+        if cause is not None and kind_is(cause, BaseException):
+            found.append(cause)
+    except Exception:  # noqa: S110 - one that refuses to be asked stands alone
+        pass
     return found
 
 
 def _held(link: BaseException) -> list[BaseException]:
-    held: list[Any] = []
     own, args = peek(link, "__dict__"), peek(link, "args")
-    if type(own) is dict:
-        for name in _HELD:
-            if name in own:
-                held.append(own[name])  # noqa: PERF401 - mostly there is none, and then no list has to be made
-    if kind_is(args, tuple):
-        held += args[:_ARGS_LIMIT]
-    if type(own) is dict and "last_attempt" in own:  # tenacity.RetryError holds a future
-        held.append(peek(own["last_attempt"], "_exception"))
-    return [one for one in held if kind_is(one, BaseException)] if held else held
+    held = list(args[:_ARGS_LIMIT]) if kind_is(args, tuple) else []
+    if type(own) is dict and not _HELD.isdisjoint(own):
+        held = [own[name] for name in _HELD_IN_ORDER if name in own] + held
+        held.append(peek(own.get("last_attempt"), "_exception"))  # tenacity.RetryError holds a future
+    return [one for one in held if kind_is(one, BaseException)]
 
 
 def leaves(error: BaseException, seen: set[int] | None = None) -> list[BaseException]:

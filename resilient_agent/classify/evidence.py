@@ -31,7 +31,7 @@ from resilient_agent.classify.looking import (
 )
 from resilient_agent.classify.words import parts, plain
 
-__all__ = ["Evidence"]
+__all__ = ["LIMIT_MARKS", "Evidence"]
 
 _STATUS_NAMES: Final = ("status_code", "http_status", "status", "code")
 _CODE_NAMES: Final = ("code", "type", "status", "error_code", "sqlstate", "error_type")
@@ -44,7 +44,7 @@ _LOOKED_FOR: Final = frozenset(
     {*_STATUS_NAMES, *_CODE_NAMES, "response", "headers", "litellm_response_headers", "body", "details", "error"}
 )
 _CODE_DEPRECATED: Final = ("websockets.*", "aiohttp.*")
-_LIMIT_MARKS: Final = ("retry", "limit")
+LIMIT_MARKS: Final = ("retry", "limit")
 _TIME_MARKS: Final = ("again", "retry", "wait", "reset", "back", "available")
 _DIGIT: Final = re.compile("[0-9]")
 _OTHER_NUMBERS: Final = ("SSLError", "gaierror", "herror")  # OSErrors whose `errno` counts otherwise
@@ -141,22 +141,21 @@ class Evidence:
     @_once
     def _headers(self) -> list[Any]:
         response, error = self.response, self.error
-        found = [] if response is None else [peek(response, "headers")]
-        found += [peek(error, "headers"), peek(error, "litellm_response_headers")]
-        if kind_is(response, dict):  # botocore
+        found = [peek(response, "headers"), peek(error, "headers"), peek(error, "litellm_response_headers")]
+        if type(response) is dict:  # botocore
             found.append(item(item(response, "ResponseMetadata"), "HTTPHeaders"))
         if "grpc.*" in self.names:
             found.append(_called(self.error, "trailing_metadata"))
-        return [headers for headers in found if headers is not None]
+        return found
 
     def header(self, name: str) -> str | None:
         """The value of a response header, whatever the case of its name, or None."""
         if self._silent:
             return None
-        if any_in(_LIMIT_MARKS, name):
+        if any_in(LIMIT_MARKS, name):
             return self.limits.get(name)
         for headers in self._headers:
-            value = header_in(headers, name)
+            value = None if headers is None else header_in(headers, name)
             if value is not None:
                 return value
         return None
@@ -167,7 +166,8 @@ class Evidence:
         found: dict[str, str] = {}
         if not self._silent:
             for headers in self._headers:
-                found = headers_about(headers, _LIMIT_MARKS) | found
+                if headers is not None and (told := headers_about(headers, LIMIT_MARKS)):
+                    found = told | found
         return found
 
     @_once
@@ -254,7 +254,8 @@ class Evidence:
     def speaks_of_time(self) -> bool:
         """Whether the text may name a wait: a cheap look before the thorough one."""
         said = self.said
-        return _DIGIT.search(said) is not None and (not said.isascii() or any_in(_TIME_MARKS, said.lower()))
+        marked = any_in(_TIME_MARKS, said.lower()) or not said.isascii()
+        return marked and _DIGIT.search(said) is not None
 
     @_once
     def outside(self) -> bool:

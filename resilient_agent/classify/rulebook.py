@@ -10,7 +10,8 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from resilient_agent.classify.evidence import Evidence
+from resilient_agent.classify.evidence import LIMIT_MARKS, Evidence
+from resilient_agent.classify.looking import any_in
 from resilient_agent.classify.rules import Rule
 from resilient_agent.classify.words import stems
 
@@ -42,6 +43,7 @@ class Rulebook:
             self._file(place, rule)
         self._first_of_words = min(map(min, self._by_phrase.values()), default=len(self.rules))
         self._first_of_headers = min(map(min, self._by_header.values()), default=len(self.rules))
+        self._limits_tell = all(any_in(LIMIT_MARKS, name) for name in self._by_header)
         self._by_stem, self._unspaced = _by_rarest_stem(self._by_phrase)
         classes_only = (place for place, rule in enumerate(self.rules) if not _asks_for_classes_only(rule))
         self._head = next(classes_only, len(self.rules))
@@ -79,7 +81,7 @@ class Rulebook:
     def _told(self, evidence: Evidence, before: int) -> Sequence[int]:
         """The places of the rules that may fit by what a header or the text says; none where all stand behind."""
         spoken = self._spoken(evidence.text) if self._first_of_words < before else ()
-        if self._first_of_headers >= before:
+        if self._first_of_headers >= before or (self._limits_tell and not evidence.limits):
             return spoken
         sent = [
             place for name, places in self._by_header.items() if evidence.header(name) is not None for place in places

@@ -61,6 +61,15 @@ IMITATED = [
         "a public repository's gateway",
     ),
     (
+        "tools/websocket-policy",
+        {
+            "exc_type": "websockets.exceptions.ConnectionClosedError",
+            "rcvd": {"code": 1008, "reason": "policy violation"},
+            "sent": None,
+        },
+        "RFC 6455, section 7.4.1",
+    ),
+    (
         "http/told-not-to",
         {
             "exc_type": "httpx.HTTPStatusError",

@@ -23,7 +23,7 @@ from resilient_agent.classify.knowledge.request import CONTENT_CODES, OBJECT_COD
 from resilient_agent.classify.knowledge.server import GENERAL_CODES, GENERAL_WORDS, SERVER, SERVER_CODES
 from resilient_agent.classify.knowledge.size import SIZE, SIZE_CODES
 from resilient_agent.classify.knowledge.stores import STORES, STORES_LATE
-from resilient_agent.classify.knowledge.tools import TOOLS
+from resilient_agent.classify.knowledge.tools import TOOLS, TOOLS_LATE
 from resilient_agent.classify.knowledge.unknown import UNKNOWN
 from resilient_agent.classify.knowledge.wording import NON_RETRYABLE, RETRYABLE
 
@@ -52,6 +52,7 @@ EXACT = (
     *OBJECT_CODES,
     *ACCESS_CODES,
     *ACCESS,
+    *TOOLS_LATE,
     *SERVER,
     *HTTP,
     *GENERAL_CODES,

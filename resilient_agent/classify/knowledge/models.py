@@ -159,6 +159,8 @@ MODELS = (
                 "end of life",
                 "has been removed",
                 "have access",
+                "no access to",
+                "disabled",
                 "allowed to access",
                 "allowed to use",
                 "not allowed to",
@@ -264,6 +266,7 @@ MODELS = (
             ),
             unless=(
                 "unsupported param*",
+                "input schema",
                 "property",
                 "argument not supported",
                 "temperature",

@@ -71,6 +71,7 @@ SERVER = (
             words=(
                 "is active",
                 "active response in progress",
+                "has an active",
                 "already in progress",
                 "wait until",
                 "writeconflict",

@@ -47,6 +47,7 @@ SIZE_CODES = (
                 "request_too_large",  # Anthropic
                 "too_large",
                 "oversized_image",  # Volcengine
+                "image_count_limit_exceeded_error",  # Hunyuan
                 "max_tokens_per_request",  # OpenAI
                 "request_entity_too_large",
                 "content_too_large",

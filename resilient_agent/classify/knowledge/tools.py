@@ -4,7 +4,7 @@ from resilient_agent.classify.knowledge.curves import DISCONNECTED, TRANSPORT, U
 from resilient_agent.classify.rules import Rule, When
 from resilient_agent.verdict import ErrorType
 
-__all__ = ["TOOLS"]
+__all__ = ["TOOLS", "TOOLS_LATE"]
 
 _CLOSE = "RFC 6455, section 7.4.1, and the IANA registry of close codes"
 
@@ -18,7 +18,7 @@ TOOLS = (
     ),
     Rule(
         "tools/websocket-refused",
-        when=When(types=("websockets.*",), codes=("1002", "1003", "1007", "1008", "1010", "3000", "3003")),
+        when=When(types=("websockets.*",), codes=("1002", "1003", "1007", "1010", "3000", "3003")),
         then=ErrorType.NON_RETRYABLE,
         because="the other side refuses these very messages, or this user",
         seen=_CLOSE,
@@ -33,15 +33,15 @@ TOOLS = (
     ),
     Rule(
         "tools/qianfan-busy",
-        when=When(types=("qianfan.*",), codes=("1", "2", "4", "18", "336000", "336100", "336501", "336502")),
+        when=When(types=("qianfan.*",), codes=("1", "2", "4", "15", "18", "336000", "336100", "336501", "336502")),
         then=ErrorType.RETRYABLE,
         because="the service failed, or takes no more requests at the moment",
         backoff=UNAVAILABLE,
-        seen="Qianfan documentation, error codes: 4, 18 and 336100 ask for another call",
+        seen="Qianfan documentation, error codes: 4, 15, 18 and 336100 ask for another call",
     ),
     Rule(
         "tools/qianfan-refused",
-        when=When(types=("qianfan.*",), codes=("3", "6", "13", "14", "15", "100", "110", "111", "336002", "336003")),
+        when=When(types=("qianfan.*",), codes=("3", "6", "13", "14", "100", "110", "111", "336002", "336003")),
         then=ErrorType.NON_RETRYABLE,
         because="the key, the permission or the request is wrong",
         seen="Qianfan documentation, error codes",
@@ -53,5 +53,16 @@ TOOLS = (
         because="the tool's server did not answer in time",
         backoff=TRANSPORT,
         seen="mcp.shared.exceptions.McpError: Timed out while waiting for response to ClientRequest",
+    ),
+)
+
+# Its reason says more, where it has one.
+TOOLS_LATE = (
+    Rule(
+        "tools/websocket-policy",
+        when=When(types=("websockets.*",), codes=("1008",)),
+        then=ErrorType.NON_RETRYABLE,
+        because="the other side refuses these messages, or this user, by its policy",
+        seen=_CLOSE,
     ),
 )
