@@ -98,7 +98,7 @@ def header_in(headers: Any, name: str) -> str | None:
                 value = next((v for k, v in items if str(k).lower() == name), None)
     except Exception:
         return None
-    return str(value) if kind_is(value, str) else None
+    return plainly(value) if kind_is(value, str) else None
 
 
 def headers_about(headers: Any, marks: tuple[str, ...]) -> dict[str, str]:
@@ -119,7 +119,7 @@ def headers_about(headers: Any, marks: tuple[str, ...]) -> dict[str, str]:
         pairs = headers if kind_is(headers, (tuple, list)) else headers.items()  # pairs are grpc's metadata
         known = {name.lower(): value for name, value in itertools.islice(pairs, _HEADER_LIMIT) if kind_is(name, str)}
         return (
-            {str(name): value for name, value in known.items() if kind_is(value, str)}
+            {str(name): plainly(value) for name, value in known.items() if kind_is(value, str)}
             if any_in(marks, "\n".join(known))
             else {}
         )

@@ -243,3 +243,21 @@ def test_a_long_text_keeps_its_beginning_and_its_end(text, limit):
         assert found.startswith(text[: limit // 2])
         assert found.endswith(text[-(limit // 2) :])
         assert len(found) <= limit + 2
+
+
+def test_a_headers_value_that_refuses_comes_out_plain():
+    """A text of somebody's own class, which raises whatever is asked of it, is read as the text that it is."""
+
+    class Refusing(str):
+        __slots__ = ()
+
+        def strip(self, *_):
+            raise RuntimeError("do not look at me")
+
+        lower = __str__ = strip
+
+    for found in (
+        headers_about({"Retry-After": Refusing("2")}, ("retry",))["retry-after"],
+        header_in({"retry-after": Refusing("2")}, "retry-after"),
+    ):
+        assert (type(found), found) == (str, "2")
