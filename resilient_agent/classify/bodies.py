@@ -14,12 +14,12 @@ from typing import Any, Final, NamedTuple
 from resilient_agent.classify.looking import as_status, cut, kind_is
 from resilient_agent.classify.words import parts
 
-__all__ = ["Body", "as_body", "codes_said", "read", "status_said"]
+__all__ = ["CODE_LIMIT", "COUNTED", "Body", "as_body", "codes_said", "read", "status_said"]
 
 _BODY_LIMIT: Final = 64_000  # bytes; what is longer is no error object but a page or a document
 _NODES: Final = 96
 _WIDTH: Final = 32
-_CODE_LIMIT: Final = 120  # characters; a longer text is no code
+CODE_LIMIT: Final = 120  # characters; a longer text is no code
 _SENTENCE_LIMIT: Final = 1_500
 
 # Keys (lower case) under which bodies name their errors.
@@ -41,7 +41,7 @@ _MUTE_KEYS: Final = frozenset(
     " allowed_values value param stack model provider_name origin domain service @type object resource".split()
 )
 
-_COUNTED: Final = 10**18  # a larger number is no code, and printing it may be slow or refused
+COUNTED: Final = 10**18  # a larger number is no code, and printing it may be slow or refused
 _ONE_WORD: Final = re.compile(r"[\w.#/:-]+", re.ASCII)
 
 _KEYS: Final = {
@@ -148,7 +148,7 @@ class _Walk:
     def _text(self, key: str, text: str) -> None:
         about = _KEYS.get(key)
         if about is None:  # a message, by whatever name
-            if text and (len(text) > _CODE_LIMIT or " " in text or not _ONE_WORD.fullmatch(text)):
+            if text and (len(text) > CODE_LIMIT or " " in text or not _ONE_WORD.fullmatch(text)):
                 self.sentences.append(text)
             else:
                 self.codes += parts(text)  # `{"error": "rate_limited"}`, `{"message": "Overloaded"}`
@@ -159,7 +159,7 @@ class _Walk:
 
     def _number(self, key: str, number: float) -> None:
         about = _KEYS.get(key)
-        if about == "code" and -_COUNTED < number < _COUNTED:
+        if about == "code" and -COUNTED < number < COUNTED:
             self._code(key, number)
         elif about == "wait":
             self.waits.setdefault(key, number)
@@ -167,7 +167,7 @@ class _Walk:
     def _code(self, key: str, code: str | float) -> None:
         if self.status is None and key in _STATUS_KEYS:
             self.status = as_status(code)
-        self.codes += parts(str(code)[:_CODE_LIMIT])
+        self.codes += parts(str(code)[:CODE_LIMIT])
 
 
 def _plainly(value: Any) -> Any:

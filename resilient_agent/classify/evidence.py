@@ -35,10 +35,8 @@ __all__ = ["LIMIT_MARKS", "Evidence"]
 
 _STATUS_NAMES: Final = ("status_code", "http_status", "status", "code")
 _CODE_NAMES: Final = ("code", "type", "status", "error_code", "sqlstate", "error_type")
-_CODE_LIMIT: Final = 120
 _ERRORS: Final = 400  # statuses below report no error
 _NO_STATUS: Final = 600
-_COUNTED: Final = 10**18  # a larger number is no code
 _OUTSIDE_NAMES: Final = ("response", "request", "status_code", "http_status", "headers", "body")
 _LOOKED_FOR: Final = frozenset(
     {*_STATUS_NAMES, *_CODE_NAMES, "response", "headers", "litellm_response_headers", "body", "details", "error"}
@@ -205,9 +203,9 @@ class Evidence:
         found: list[str] = []
         for value in self._named_codes():
             if kind_is(value, str) and value:
-                found += parts(value[:_CODE_LIMIT])
+                found += parts(value[: bodies.CODE_LIMIT])
             elif kind_is(value, int) and not kind_is(value, bool):
-                found += parts(str(int(value))) if abs(value) < _COUNTED else ()
+                found += parts(str(int(value))) if abs(value) < bodies.COUNTED else ()
         return found
 
     def _named_codes(self) -> list[Any]:

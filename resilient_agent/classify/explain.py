@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from resilient_agent.classify import ErrorClassifier, Reading, named_wait
-from resilient_agent.classify.evidence import Evidence
+from resilient_agent.classify.evidence import LIMIT_MARKS, Evidence
+from resilient_agent.classify.looking import any_in
 from resilient_agent.classify.pasted import as_exception
 from resilient_agent.classify.rules import Rule
 from resilient_agent.verdict import Classification, ErrorType
@@ -161,7 +162,7 @@ def _facts(evidence: Evidence) -> Iterator[str]:
     if evidence.errno is not None:
         yield f"errno {evidence.errno}"
     for name, value in evidence.limits.items():
-        if "retry" in name or "limit" in name:
+        if any_in(LIMIT_MARKS, name):
             yield _shortened(f"{name}: {value}")
 
 

@@ -45,8 +45,8 @@ class Rulebook:
         self._first_of_headers = min(map(min, self._by_header.values()), default=len(self.rules))
         self._limits_tell = all(any_in(LIMIT_MARKS, name) for name in self._by_header)
         self._by_stem, self._unspaced = _by_rarest_stem(self._by_phrase)
-        classes_only = (place for place, rule in enumerate(self.rules) if not _asks_for_classes_only(rule))
-        self._head = next(classes_only, len(self.rules))
+        asking_for_more = (place for place, rule in enumerate(self.rules) if not _asks_for_classes_only(rule))
+        self._head = next(asking_for_more, len(self.rules))
         self._alone = frozenset(id(rule) for rule in self.rules[: self._head])
         # Programs meet the same few classes, codes and sentences again and again.
         self._of_classes = functools.lru_cache(maxsize=1024)(self._places_of_classes)
