@@ -7,12 +7,15 @@ is done about it (`_call.py`).
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self
 
 if TYPE_CHECKING:
     from resilient_agent.backoff import BackoffConfig
 
-__all__ = ["Classification", "ErrorType"]
+__all__ = ["Classification", "ErrorType", "Load"]
+
+Load = Literal["", "limit", "overload"]
+"""What a failure says of the server's load: nothing, a rate limit (429), an overload or outage (503, 529)."""
 
 
 class ErrorType(enum.StrEnum):
@@ -42,6 +45,8 @@ class Classification(tuple["ErrorType", "BackoffConfig"]):  # noqa: SLOT001 - a 
         because: its reason, one sentence for a person.
         at_most: the most retries that make sense for this kind of failure whatever the
             caller's `max_retries` says, or None where the rule does not care.
+        load: `"limit"` for a rate limit, `"overload"` for a server that is overloaded or down, or empty.
+        rate: the requests a second that the headers of a rate limit grant, or None.
 
     Example:
         >>> from resilient_agent import ErrorClassifier, ErrorType
@@ -59,6 +64,8 @@ class Classification(tuple["ErrorType", "BackoffConfig"]):  # noqa: SLOT001 - a 
     rule: str
     because: str
     at_most: int | None
+    load: Load
+    rate: float | None
 
     def __new__(
         cls,
@@ -69,6 +76,8 @@ class Classification(tuple["ErrorType", "BackoffConfig"]):  # noqa: SLOT001 - a 
         rule: str = "",
         because: str = "",
         at_most: int | None = None,
+        load: Load = "",
+        rate: float | None = None,
     ) -> Self:
         """Make one; the names are those of the attributes."""
         self = super().__new__(cls, (error_type, backoff))
@@ -80,6 +89,8 @@ class Classification(tuple["ErrorType", "BackoffConfig"]):  # noqa: SLOT001 - a 
         fields["rule"] = rule
         fields["because"] = because
         fields["at_most"] = at_most
+        fields["load"] = load
+        fields["rate"] = rate
         return self
 
     def __setattr__(self, name: str, value: object) -> NoReturn:

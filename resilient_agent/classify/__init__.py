@@ -22,11 +22,12 @@ from resilient_agent.classify.case import Case
 from resilient_agent.classify.chains import leaves
 from resilient_agent.classify.evidence import Evidence
 from resilient_agent.classify.knowledge import EXACT, NON_RETRYABLE, RETRYABLE, UNKNOWN, WIDE
+from resilient_agent.classify.knowledge.curves import RATE_LIMIT, UNAVAILABLE
 from resilient_agent.classify.looking import kind_is
 from resilient_agent.classify.rulebook import Rulebook
 from resilient_agent.classify.rules import OPEN, Rule, When
 from resilient_agent.classify.words import plain
-from resilient_agent.verdict import SEVERITY, Classification, ErrorType
+from resilient_agent.verdict import SEVERITY, Classification, ErrorType, Load
 
 __all__ = ["ErrorClassifier", "Reading", "Rule", "When", "named_wait"]
 
@@ -129,6 +130,7 @@ class ErrorClassifier:
         # Where a class alone decides, nobody has answered, so nobody names a wait.
         wanted = rule.then in _WAITED_FOR and not _EXACT.by_class_alone(rule)
         wait = named_wait(reading.case) if wanted else None
+        rate = _granted_rate(reading.case) if rule.load == "limit" else None
         return Classification(
             rule.then,
             rule.backoff or self._default,
@@ -136,6 +138,8 @@ class ErrorClassifier:
             rule=rule.name,
             because=rule.because,
             at_most=rule.at_most,
+            load=rule.load,
+            rate=rate,
         )
 
     def _read(self, case: Case, books: Sequence[Rulebook]) -> Reading | None:
@@ -185,6 +189,8 @@ def _gravest(verdicts: list[Classification]) -> Classification:
         rule=worst.rule,
         because=f"the gravest of {len(verdicts)} failures: {worst.because}",
         at_most=min(limits, default=None),
+        load=worst.load,
+        rate=worst.rate,
     )
 
 
@@ -197,6 +203,14 @@ def named_wait(case: Case) -> tuple[float, str] | None:
             if wait is not None:
                 break
     return wait
+
+
+def _granted_rate(case: Case) -> float | None:
+    """Requests a second that the headers of a rate limit grant, or None."""
+    limits = case.first.limits
+    if not limits:
+        limits = next((link.limits for link in case.behind() if link.limits), {})
+    return hints.rate_in_buckets(limits.get, clock.wall) if limits else None
 
 
 def _wait(evidence: Evidence) -> tuple[float, str] | None:
@@ -217,6 +231,9 @@ def _wait(evidence: Evidence) -> tuple[float, str] | None:
 
 # What is not tried again in any form is not waited for.
 _WAITED_FOR: Final = (ErrorType.RETRYABLE, ErrorType.DEGRADED)
+# What the phrases' curves say of the server's load.
+_NO_LOAD: Final[Load] = ""
+_LOADS: Final[tuple[tuple[BackoffConfig, Load], ...]] = ((RATE_LIMIT, "limit"), (UNAVAILABLE, "overload"))
 # Statuses under which the headers of a rate limit are the reason and not just news: 403 at GitHub.
 _LIMITING: Final = (403, 429)
 
@@ -240,7 +257,8 @@ def _pattern_book(room: str, retryable: tuple[tuple[str, BackoffConfig], ...], s
             continue
         then = ErrorType.NON_RETRYABLE if backoff is None else ErrorType.RETRYABLE
         name = f"{room}/{phrase.replace(' ', '-')}"
-        rules.append(Rule(name, when, then, because=f"the error says {phrase!r}", backoff=backoff))
+        load = next((load for curve, load in _LOADS if curve == backoff), _NO_LOAD)
+        rules.append(Rule(name, when, then, because=f"the error says {phrase!r}", backoff=backoff, load=load))
     return Rulebook(rules)
 
 

@@ -11,9 +11,9 @@ Does not judge: what the evidence means is said by the rules.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, Final, Generic, Self, TypeVar, overload
+from typing import Any, Final
 
+from resilient_agent._once import once
 from resilient_agent.classify import bodies
 from resilient_agent.classify.chains import chain
 from resilient_agent.classify.kinds import Kind, class_names, kind_of
@@ -48,31 +48,6 @@ _DIGIT: Final = re.compile("[0-9]")
 _OTHER_NUMBERS: Final = ("SSLError", "gaierror", "herror")  # OSErrors whose `errno` counts otherwise
 _ASKED: Final = re.compile(r"imit:? (\d[\d,]*).{1,40}?equested:? (\d[\d,]*)", re.DOTALL)
 
-T = TypeVar("T")
-
-
-class _once(Generic[T]):  # noqa: N801 - reads like the property that it is
-    """A property that is worked out when it is first asked for; that of functools has a lock in Python 3.11."""
-
-    def __init__(self, work_out: Callable[[Any], T]) -> None:
-        self._work_out = work_out
-        self.__doc__ = work_out.__doc__
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, holder: None, owner: type) -> Self: ...
-
-    @overload
-    def __get__(self, holder: object, owner: type) -> T: ...
-
-    def __get__(self, holder: object | None, owner: type) -> Self | T:
-        if holder is None:
-            return self
-        value = holder.__dict__[self._name] = self._work_out(holder)
-        return value
-
 
 class Evidence:
     """What one exception, without its causes, shows. Everything is looked up when it is first asked for.
@@ -88,17 +63,17 @@ class Evidence:
         # Python's own exceptions carry none of what is looked for, unless somebody put it on them.
         self.bare = kind.builtin and not error.__dict__
 
-    @_once
+    @once
     def cause_names(self) -> frozenset[str]:
         """The class names of this exception and of all that stand behind it."""
         return self.names.union(*(class_names(type(link)) for link in chain(self.error)))
 
-    @_once
+    @once
     def response(self) -> Any:
         """The HTTP response that the exception carries, whatever its library, or None."""
         return None if self.bare else peek(self.error, "response")
 
-    @_once
+    @once
     def _silent(self) -> bool:
         """Whether none of the attributes that are looked for can be there: then they need not be asked for one by one.
 
@@ -106,7 +81,7 @@ class Evidence:
         """
         return self.bare or (self.response is None and _shows_nothing(self.error, self._kind))
 
-    @_once
+    @once
     def status(self) -> int | None:
         """The HTTP status, 100 to 599: the answer's own, or else the one that its body or the text names."""
         own = None if self.bare else peek(self.error, _STATUS_NAMES[0])  # as most libraries have it
@@ -117,7 +92,7 @@ class Evidence:
         named = self.body.status or bodies.status_said(self.said)
         return own if named is None else named
 
-    @_once
+    @once
     def _own_status(self) -> int | None:
         if self._silent:
             return None
@@ -136,7 +111,7 @@ class Evidence:
             return names
         return tuple(name for name in names if name != "code")
 
-    @_once
+    @once
     def _headers(self) -> list[Any]:
         response, error = self.response, self.error
         found = [peek(response, "headers"), peek(error, "headers"), peek(error, "litellm_response_headers")]
@@ -158,7 +133,7 @@ class Evidence:
                 return value
         return None
 
-    @_once
+    @once
     def limits(self) -> dict[str, str]:
         """The headers by their lower-case names, of an answer whose headers speak of limits or waits."""
         found: dict[str, str] = {}
@@ -168,7 +143,7 @@ class Evidence:
                     found = told | found
         return found
 
-    @_once
+    @once
     def body(self) -> bodies.Body:
         """What the answer's body says; of one that was not read, nothing."""
         if self._silent:
@@ -183,7 +158,7 @@ class Evidence:
             raw = bodies.as_body(peek(response, "_content"))
         return _NO_BODY if raw is None else bodies.read(raw)
 
-    @_once
+    @once
     def codes(self) -> frozenset[str]:
         """The words by which the failure is named, in one style: `rate_limit_exceeded`, `40001`, `unavailable`."""
         body = self.body
@@ -226,7 +201,7 @@ class Evidence:
             named.append(plainly(args[0]) if kind_is(args[0], int) else None)  # pymysql, mysqlclient, qianfan
         return named
 
-    @_once
+    @once
     def errno(self) -> int | None:
         """The system's error number of an OSError, or None."""
         if not self.names.isdisjoint(_OTHER_NUMBERS):
@@ -234,13 +209,13 @@ class Evidence:
         number = peek(self.error, "errno")
         return int(number) if kind_is(number, int) else None
 
-    @_once
+    @once
     def said(self) -> str:
         """What is told in words, verbatim: by the body, or where that has no words, by the exception."""
         sentences = self.body.sentences
         return cut("\n".join(sentences)) if sentences else message_of(self.error)
 
-    @_once
+    @once
     def text(self) -> str:
         """What is said, the codes, and where no status says more the class name, as plain words between blanks."""
         codes = " ".join(self.codes).replace("_", " ")
@@ -255,7 +230,7 @@ class Evidence:
         marked = any_in(_TIME_MARKS, said.lower()) or not said.isascii()
         return marked and _DIGIT.search(said) is not None
 
-    @_once
+    @once
     def outside(self) -> bool:
         """Whether this comes from beyond the program: an answer, a request or the system stands behind it."""
         if "OSError" in self.names:

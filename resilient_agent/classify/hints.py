@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
 from typing import Any, Final
 
-from resilient_agent.classify.knowledge.waits import BUCKETS, MILLISECONDS, UNITS
+from resilient_agent.classify.knowledge.waits import BUCKETS, LEAKING, MILLISECONDS, UNITS
 
-__all__ = ["in_body", "in_buckets", "in_headers", "in_text", "span"]
+__all__ = ["in_body", "in_buckets", "in_headers", "in_text", "rate_in_buckets", "span"]
 
 Header = Callable[[str], "str | None"]
 Clock = Callable[[], float]
@@ -96,6 +96,24 @@ def in_buckets(header: Header, wall: Clock) -> float | None:
         if left is not None and left <= 0:
             waits.append(_wait(header(reset), header, wall))
     return max((wait for wait in waits if wait is not None), default=None)
+
+
+def rate_in_buckets(header: Header, wall: Clock) -> float | None:
+    """Requests a second with which the bucket of requests fills up: what it lacks over the time until it is full.
+
+    Example:
+        >>> rate_in_buckets({"x-ratelimit-limit-requests": "14400", "x-ratelimit-remaining-requests": "14370",
+        ...                  "x-ratelimit-reset-requests": "3m0s"}.get, lambda: 0.0)
+        0.16666666666666666
+    """
+    for limit, remaining, reset in LEAKING:
+        holds, left = _number(header(limit)), _number(header(remaining))
+        if holds is None or left is None or left >= holds:
+            continue
+        seconds = _wait(header(reset), header, wall)
+        if seconds is not None:
+            return (holds - left) / seconds
+    return None
 
 
 def in_body(waits: Mapping[str, Any]) -> float | None:

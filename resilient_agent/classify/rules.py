@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Container
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from resilient_agent.backoff import BackoffConfig, check_retries
 from resilient_agent.classify.looking import any_in
 from resilient_agent.classify.words import plain, snake
-from resilient_agent.verdict import ErrorType
+from resilient_agent.verdict import ErrorType, Load
 
 if TYPE_CHECKING:
     from resilient_agent.classify.evidence import Evidence
@@ -186,6 +186,9 @@ class Rule:
         because: the reason, a sentence that a user understands.
         backoff: how to wait and how often to try again; None: the classifier's default.
         at_most: the most retries that make sense whatever the caller's `max_retries` says.
+        load: `"limit"` where the server has refused one request too many (429), `"overload"` where it
+            is overloaded or down for everybody (503): then all calls through one pacer wait
+            together. Empty for every other failure.
         seen: where this was met: a document or an example.
 
     Example:
@@ -210,6 +213,7 @@ class Rule:
     because: str
     backoff: BackoffConfig | None = None
     at_most: int | None = None
+    load: Load = ""
     seen: str = ""
 
     def __post_init__(self) -> None:
@@ -218,3 +222,5 @@ class Rule:
         object.__setattr__(self, "then", ErrorType(self.then))
         if self.at_most is not None:
             check_retries("at_most", self.at_most)
+        if self.load not in get_args(Load):
+            raise ValueError(f"load must be 'limit', 'overload' or empty, not {self.load!r}")

@@ -14,6 +14,11 @@ IMITATED = [
     ("local/cancelled", {"exc_type": "asyncio.CancelledError"}, "a task that was cancelled from outside"),
     ("local/try-again", {"exc_type": "tenacity.TryAgain"}, "tenacity's documentation: raise TryAgain"),
     (
+        "local/circuit-open",
+        {"exc_type": "text:resilient_agent.errors.CircuitOpen", "message": "circuit breaker 'gpt-4o' is open"},
+        "out of a decorated function inside",
+    ),
+    (
         "local/offline",
         {
             "exc_type": "text:huggingface_hub.errors.OfflineModeIsEnabled",

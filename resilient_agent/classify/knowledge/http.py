@@ -34,6 +34,7 @@ HTTP = (
         then=ErrorType.RETRYABLE,
         because="too many requests for the moment: the limit opens again by itself",
         backoff=RATE_LIMIT,
+        load="limit",
         seen="RFC 6585, section 4",
     ),
     Rule(
@@ -93,6 +94,7 @@ HTTP = (
         then=ErrorType.RETRYABLE,
         because="the service is overloaded or down at the moment",
         backoff=UNAVAILABLE,
+        load="overload",
         seen="RFC 9110, section 15.6.4; Anthropic documentation, Errors (529)",
     ),
     Rule(

@@ -116,6 +116,7 @@ LIMITS = (
         then=ErrorType.RETRYABLE,
         because="too many requests or tokens for this minute: the limit opens again by itself",
         backoff=RATE_LIMIT,
+        load="limit",
         seen="OpenAI and Groq: RPM, TPM; Anthropic; Google; Cohere; SiliconFlow; Replicate",
     ),
 )
@@ -159,6 +160,7 @@ LIMIT_CODES = (
         then=ErrorType.RETRYABLE,
         because="too many requests or tokens for the moment: the limit opens again by itself",
         backoff=RATE_LIMIT,
+        load="limit",
         seen="OpenAI and Anthropic documentation; botocore's retry rules; DashScope, Moonshot and Zhipu documentation",
     ),
     Rule(
@@ -187,6 +189,7 @@ LIMIT_CODES = (
         then=ErrorType.RETRYABLE,
         because="the service is overloaded or still loading at the moment",
         backoff=UNAVAILABLE,
+        load="overload",
         seen="Anthropic documentation, Errors; OpenAI; Mistral; DashScope; Bedrock; also inside a 200 stream",
     ),
 )

@@ -2,7 +2,7 @@
 
 import errno
 
-from resilient_agent.classify.knowledge.curves import TRANSPORT
+from resilient_agent.classify.knowledge.curves import TRANSPORT, UNAVAILABLE
 from resilient_agent.classify.rules import Rule, When
 from resilient_agent.verdict import ErrorType
 
@@ -22,6 +22,14 @@ LOCAL = (
         then=ErrorType.RETRYABLE,
         because="the function itself asks to be called again",
         seen="tenacity documentation: raise TryAgain",
+    ),
+    Rule(
+        "local/circuit-open",
+        when=When(types=("resilient_agent.CircuitOpen",)),
+        then=ErrorType.RETRYABLE,
+        because="the service was down a moment ago, so a circuit breaker keeps calls away from it",
+        backoff=UNAVAILABLE,
+        seen="resilient_agent.CircuitOpen, out of a call inside",
     ),
     Rule(
         "local/offline",

@@ -113,6 +113,7 @@ SERVER = (
         then=ErrorType.RETRYABLE,
         because="the service is still loading or starting",
         backoff=UNAVAILABLE,
+        load="overload",
         seen="Hugging Face: `Model is currently loading`; Bedrock; Vertex: service agents being provisioned; Redis",
     ),
     Rule(
@@ -146,6 +147,7 @@ SERVER = (
         then=ErrorType.RETRYABLE,
         because="too many requests for the moment: the limit opens again by itself",
         backoff=RATE_LIMIT,
+        load="limit",
         seen="gateways without a status; GitHub: 403 secondary rate limit; Zhipu and Qianfan in Chinese",
     ),
     Rule(
@@ -203,6 +205,7 @@ SERVER = (
         then=ErrorType.RETRYABLE,
         because="the service is overloaded, or takes no more requests at the moment",
         backoff=UNAVAILABLE,
+        load="overload",
         seen="gateways without a status; NVIDIA: all workers are busy; Zhipu in Chinese: 访问量过大",
     ),
     Rule(

@@ -1,6 +1,6 @@
 """Where servers name a wait: the headers of rate limits, and the units of durations."""
 
-__all__ = ["BUCKETS", "MILLISECONDS", "UNITS"]
+__all__ = ["BUCKETS", "LEAKING", "MILLISECONDS", "UNITS"]
 
 # Headers that hold milliseconds: OpenAI and Azure OpenAI; Azure Cosmos DB and API Management; gRPC's pushback (gRFC A6).
 MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms", "grpc-retry-pushback-ms")
@@ -24,6 +24,18 @@ BUCKETS = (
     # the IETF draft of these headers, in seconds; Mistral counts by size
     ("ratelimit-remaining", "ratelimit-reset"),
     ("ratelimitbysize-remaining", "ratelimitbysize-reset"),
+)
+
+# Buckets of requests that fill up evenly, with what they hold, what is left, and when they are full again. Others
+# count within a fixed window: when that ends says nothing about a rate.
+LEAKING = (
+    # OpenAI; Groq (by day), Azure OpenAI, Together
+    ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    (
+        "anthropic-ratelimit-requests-limit",
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-requests-reset",
+    ),
 )
 
 UNITS = {
