@@ -1,0 +1,91 @@
+"""`Crowd`: how many requests a server takes at a time, where that is what it limits.
+
+Such a server refuses with the very number under way each time, whatever the rate, so two refusals
+alike make a suspicion, and one request more than that puts it to the test: if it is let in, the
+limit is not of this kind. Must not know: rates, waits, who stands in line.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from resilient_agent.gates.line import Ticket
+
+__all__ = ["Crowd"]
+
+_ALIKE: Final = 0.1
+_ROUNDS: Final = 8
+_MOST_ROUNDS: Final = 32
+"""Times the whole room is used anew between two tests of a suspicion that was confirmed: at first, and
+when it was confirmed again."""
+
+
+class Crowd:
+    """Counts what is under way.
+
+    Attributes:
+        room: how many the server takes; None where it limits something else.
+    """
+
+    __slots__ = ("_last", "_patience", "_since", "_test", "_under_way", "room")
+
+    def __init__(self) -> None:
+        self.room: int | None = None
+        self._under_way = 0
+        self._last = 0
+        self._test: Ticket | None = None
+        self._since = 0
+        self._patience = 0
+
+    def go(self, ticket: Ticket) -> None:
+        """One more is under way."""
+        if not ticket.under_way:
+            ticket.under_way = True
+            ticket.crowd = self._under_way
+            self._under_way += 1
+        self._since += 1
+        if self.room is not None and ticket.crowd >= self.room:
+            self._test = ticket
+
+    def back(self, ticket: Ticket) -> None:
+        """It is under way no longer."""
+        if ticket.under_way:
+            ticket.under_way = False
+            self._under_way -= 1
+        if self._test is ticket:
+            self._test = None
+
+    def let_in(self, ticket: Ticket) -> None:
+        """It was not refused."""
+        if self.room is not None and ticket.crowd >= self.room:
+            self.room, self._last, self._test = None, 0, None
+
+    def refused(self, ticket: Ticket) -> bool:
+        """It was. Whether for the crowd, as far as is known."""
+        crowd, last, room = ticket.crowd, self._last, self.room
+        self._last = crowd
+        if room is not None and crowd >= room:
+            self._patience = room * (_MOST_ROUNDS if self._patience else _ROUNDS)
+            self._since = 0
+            return True
+        self.room = None
+        if room is None and crowd > 0 and last > 0 and abs(crowd - last) <= _ALIKE * crowd:
+            self.room = max(crowd, last)
+            self._patience = self._since = 0
+        return False
+
+    def free(self, now: float, grace: float) -> int | None:
+        """How many more may go now; None where nothing is known of a room.
+
+        Args:
+            now: the moment.
+            grace: seconds after which a request that has not been refused was let in.
+        """
+        test = self._test
+        if test is not None and test.sent_at is not None and now > test.sent_at + grace:
+            self.let_in(test)
+        if self.room is None:
+            return None
+        if self._test is None and self._since >= self._patience:
+            return max(1, self.room + 1 - self._under_way)
+        return self.room - self._under_way

@@ -1,0 +1,153 @@
+"""How fast requests follow each other: `Search` while a limit is felt for, `Creep` once one is known.
+
+Both hold only their own numbers and answer the same questions; `Guess` says what the next
+`Creep` begins with. Must not know: who waits, what the server said.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from resilient_agent.gates.meter import ENOUGH
+
+__all__ = ["FIRST", "Creep", "Guess", "Pace", "Search"]
+
+FIRST: Final = 4.0
+"""Requests a second with which an unknown limit is felt for."""
+_FASTEST: Final = 1e6
+_DOUBLING: Final = 0.5
+"""Seconds in which a search doubles; where refusals take long to come back, four times as long as that."""
+_STEP: Final = 24
+_UNSURE_STEP: Final = 8
+"""Requests in which the growth doubles: with a known limit, and with a guess that may be far off."""
+_DEAR: Final = 8.0
+"""Growth goes on for some five steps until it meets the limit: eight times what a refusal costs
+to each of them keeps that cost at two or three per cent."""
+_GAP: Final = 0.3
+"""Where the guess lies further below what was refused than this share, it is no more than a guess."""
+_WIDE: Final = 2.0
+"""The further below what was refused the guess lies, the dearer it is to stay there, and the shorter
+are the steps: this over that share, times what a refusal costs."""
+_MOVED: Final = 0.4
+"""So much faster than the last limit without a refusal: it is another limit now."""
+_LONG: Final = 15.0
+"""Requests let through for each that a refusal costs, from which on a guess was not too high."""
+
+
+class Search:
+    """Doubles, up to `top`, until somebody is refused."""
+
+    __slots__ = ("_doubling", "_since", "_top", "rate")
+
+    def __init__(self, rate: float, since: float, latency: float, top: float = _FASTEST) -> None:
+        self.rate = rate
+        self._top = top
+        self._since = since
+        self._doubling = _patience(latency)
+
+    def go(self, now: float, latency: float, *, wanted: bool) -> None:
+        """One more is let go. Where the rate was not what held it up, it does not grow: nobody tries it."""
+        self._doubling = _patience(latency)
+        doublings = min(max((now - self._since) / self._doubling, 0.0), 1.0)
+        self._since = max(now, self._since)
+        if wanted:
+            self.rate = min(self.rate * 2.0**doublings, self._top)
+
+    def ahead(self, place: int) -> float:
+        """Seconds in which so many go, if the rate grows as it should."""
+        return self._doubling * math.log2(1 + place * math.log(2) / (self.rate * self._doubling))
+
+
+class Creep:
+    """Grows by a hundredth, and by ever more while nobody is refused."""
+
+    __slots__ = ("_base", "_gap", "_growth", "_step", "rate")
+
+    def __init__(self, rate: float, gap: float) -> None:
+        self.rate = self._base = rate
+        self._gap = gap
+        self._growth = 0.01 if gap < _GAP else 0.02
+        self._step: float = _STEP if gap < _GAP else _UNSURE_STEP
+
+    def costs(self, requests: float) -> None:
+        """What being refused costs, in requests that might have been served meanwhile."""
+        self._step = max(self._step, requests * _WIDE / max(self._gap, _WIDE / _DEAR))
+
+    def go(self, now: float, latency: float, *, wanted: bool) -> None:  # noqa: ARG002 - as a search
+        """One more is let go."""
+        if wanted:
+            # Not faster than refusals can come back.
+            self._growth *= 2 ** (1 / max(self._step, _patience(latency) * self.rate))
+            self.rate = min(self._base * (1 + self._growth), _FASTEST)
+
+    def ahead(self, place: int) -> float:
+        """Seconds in which so many go."""
+        return place / self.rate
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether it went so far beyond where it began that the limit must be another one."""
+        return self._growth > _MOVED
+
+
+Pace = Search | Creep
+
+
+def _patience(latency: float) -> float:
+    return max(_DOUBLING, 4 * latency)
+
+
+class Guess:
+    """Where the limit lies, between what was let through on average and the rate that was refused.
+
+    With a large bucket it is the first, and the second is what was borrowed from the bucket.
+    With a bucket of one it is the second, and the first what was lost after refusals. So the guess
+    goes up and down between the two by how the last one fared, in strides that grow while they
+    go the same way and halve where they turn.
+
+    Attributes:
+        in_vain: refusals in a row with nothing let through between them.
+    """
+
+    __slots__ = ("_last", "_long", "_passed", "_share", "_stride", "in_vain")
+
+    def __init__(self) -> None:
+        self._share = 0.25
+        self._stride = 0.15
+        self._last: float | None = None
+        self._passed = ENOUGH
+        self._long = 0.0
+        self.in_vain = 0
+
+    def costs(self, requests: float) -> None:
+        """What being refused costs, as for `Creep`."""
+        self._long = max(ENOUGH, _LONG * requests)
+
+    def met(self, passed: int) -> None:
+        """Somebody was refused, after so many were let through."""
+        self.in_vain = 0 if passed > 0 else self.in_vain + 1
+
+    def rate(self, failed: float, average: float, seen: float, passed: int, least: float) -> float:
+        """Requests a second to go on with.
+
+        Args:
+            failed: the rate at which somebody was refused.
+            average: what was let through; 0 where that is not known.
+            seen: by how many requests that is known.
+            passed: how many were let through since the last refusal.
+            least: the share of `failed` below which few `seen` are not believed.
+        """
+        if self._last is not None:
+            self._learn(low=passed >= self._long or failed > 1.25 * self._last)
+        rate = average * (max(average, failed) / average) ** self._share if average else failed * 0.7
+        if passed <= 2 and self._passed <= 2:  # twice next to nothing: whatever was counted before, it is too fast
+            rate = min(rate, failed * 0.7)
+        self._passed = passed
+        self._last = min(max(rate, failed * (0.05 if seen >= 8 else least)), failed * 0.98)
+        return self._last
+
+    def _learn(self, *, low: bool) -> None:
+        self._stride *= 1.5 if low == (self._stride > 0) else -0.5
+        self._stride = math.copysign(min(0.25, max(0.03, abs(self._stride))), self._stride)
+        self._share = min(0.95, max(0.0, self._share + self._stride))

@@ -1,0 +1,678 @@
+"""Who may go when: the lane's answers in made-up time. Nothing here waits."""
+
+import heapq
+import itertools
+import math
+import random
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resilient_agent.gates.lane import Lane
+
+
+class Bucket:
+    """A server that lets `rate` requests a second through, with room for `burst`."""
+
+    def __init__(self, rate, burst, *, penal=False, hint=False):
+        self.rate, self.burst, self.penal, self.hint = rate, burst, penal, hint
+        self.level, self.at = float(burst), 0.0
+        self.refused = 0
+
+    def send(self, now):
+        """None where the request is let through, else the wait in seconds that is named (0 for none)."""
+        self.level = min(self.burst, self.level + (now - self.at) * self.rate)
+        self.at = now
+        if self.level >= 1:
+            self.level -= 1
+            return None
+        self.refused += 1
+        if self.penal:
+            self.level = max(-self.burst, self.level - 1)
+        return (1 - self.level) / self.rate if self.hint else 0.0
+
+
+class Window:
+    """A server that counts requests per fixed period, and begins anew with each."""
+
+    burst = 0
+
+    def __init__(self, most, period, *, hint=True):
+        self.most, self.period, self.hint = most, period, hint
+        self.number, self.used, self.refused = -1, 0, 0
+
+    def send(self, now):
+        if now // self.period != self.number:
+            self.number, self.used = now // self.period, 0
+        if self.used >= self.most:
+            self.refused += 1
+            return (self.number + 1) * self.period - now if self.hint else 0.0
+        self.used += 1
+        return None
+
+
+class Room:
+    """A server that takes so many at a time."""
+
+    def __init__(self, most):
+        self.most, self.inside, self.refused = most, 0, 0
+
+    def send(self, now):  # noqa: ARG002 - as the others
+        if self.inside >= self.most:
+            self.refused += 1
+            return 0.0
+        self.inside += 1
+        return None
+
+    def done(self):
+        self.inside -= 1
+
+
+class World:
+    """Workers, a lane and a server on a heap of moments: each worker asks, sleeps, goes, and tells what came."""
+
+    def __init__(self, server, workers, calls, *, latency=0.02, service=1.0, down=None):
+        self.lane, self.server, self.down = Lane(), server, down
+        self.latency, self.service = latency, service
+        self.todo, self.order, self.now = calls, itertools.count(), 0.0
+        self.sent, self.failures, self.finished, self.asked = [], {}, 0, 0
+        self.kept = []
+        self.opens = -math.inf  # the end of the latest window that was named
+        self.heap = []
+        for _ in range(workers):
+            self.at(0.0, self.start)
+
+    def at(self, moment, what, *args):
+        heapq.heappush(self.heap, (moment, next(self.order), what, args))
+
+    def run(self, until=math.inf):
+        while self.heap and self.heap[0][0] <= until:
+            self.now, _, what, args = heapq.heappop(self.heap)
+            what(*args)
+        return self
+
+    def start(self):
+        if self.todo:
+            self.todo -= 1
+            self.ask(self.lane.ticket())
+
+    def ask(self, ticket):
+        wait = self.lane.ask(ticket, self.now)
+        self.asked += 1
+        assert wait >= 0
+        if wait:
+            self.at(self.now + wait, self.ask, ticket)
+            return
+        assert not self.lane.active or self.now >= self.opens - 0.001, "before the end of a window that was named"
+        self.sent.append((self.now, ticket.seq))
+        if self.down and self.down[0] <= self.now < self.down[1]:
+            self.at(self.now + self.latency, self.fail, ticket, self.lane.overloaded, None)
+        elif (named := self.server.send(self.now)) is not None:
+            self.at(self.now + self.latency, self.fail, ticket, self.lane.limited, named or None)
+        else:
+            self.at(self.now + self.service, self.done, ticket)
+
+    def fail(self, ticket, tell, named):
+        self.failures[id(ticket)] = self.failures.get(id(ticket), 0) + 1
+        self.kept.append(ticket)
+        if named:
+            self.opens = max(self.opens, self.now + named)
+        tell(ticket, self.now, named, 5.0)
+        self.ask(ticket)
+
+    def done(self, ticket):
+        if isinstance(self.server, Room):
+            self.server.done()
+        self.lane.succeeded(ticket, self.now)
+        self.lane.leave(ticket, self.now)
+        self.finished += 1
+        self.start()
+
+
+def limited(*, wait=None, waiting=3):
+    """A lane whose first burst was refused at 0.0, and the tickets that wait in it since."""
+    lane = Lane()
+    tickets = [lane.ticket() for _ in range(waiting)]
+    for ticket in tickets:
+        assert lane.ask(ticket, 0.0) == 0.0
+    for ticket in tickets:
+        lane.limited(ticket, 0.0, wait)
+    for ticket in tickets:
+        assert lane.ask(ticket, 0.0) > 0.0
+    return lane, tickets
+
+
+def served(lane, tickets, *, since, until, step=0.01):
+    """Who goes when, if all ask all the time."""
+    left, gone, now = list(tickets), [], since
+    while left and now < until:
+        for ticket in list(left):
+            if lane.ask(ticket, now) == 0.0:
+                gone.append((now, ticket))
+                left.remove(ticket)
+        now += step
+    return gone
+
+
+# Idle
+
+
+def test_an_idle_lane_lets_everybody_go():
+    """While no limit was met nobody waits, and the lane says so by one attribute."""
+    lane = Lane()
+    assert not lane.active
+    assert [lane.ask(lane.ticket(), now) for now in (0.0, 0.0, 0.0, 5.0)] == [0.0] * 4
+    assert not lane.active
+
+
+def test_a_success_leaves_an_idle_lane_idle():
+    """Nobody who succeeds wakes the lane."""
+    lane = Lane()
+    ticket = lane.ticket()
+    lane.ask(ticket, 0.0)
+    lane.succeeded(ticket, 1.0)
+    assert not lane.active
+
+
+def test_a_single_overload_holds_nobody_up():
+    """One 503 is a bad moment of the server, no outage."""
+    lane = Lane()
+    ticket = lane.ticket()
+    lane.ask(ticket, 0.0)
+    lane.overloaded(ticket, 0.1)
+    assert lane.ask(lane.ticket(), 0.1) == 0.0
+
+
+# A limit
+
+
+def test_after_a_refusal_everybody_waits():
+    """Those who were not refused themselves wait as well."""
+    lane, _ = limited()
+    assert lane.active
+    assert lane.ask(lane.ticket(), 0.01) > 0.0
+
+
+@pytest.mark.parametrize("wait", [0.1, 1.0, 30.0])
+def test_nobody_goes_before_the_window_ends(wait):
+    """The wait that the server named is a floor for all."""
+    lane, tickets = limited(wait=wait)
+    gone = served(lane, tickets, since=0.0, until=wait + 60)
+    assert len(gone) == 3
+    assert gone[0][0] >= wait - 0.001
+
+
+def test_the_latest_end_of_the_window_counts():
+    """Of several waits named to one burst the longest holds."""
+    lane, tickets = limited(wait=1.0)
+    straggler = lane.ticket()
+    straggler.sent_at = -0.5
+    lane.limited(straggler, 0.2, 4.0)
+    assert served(lane, tickets, since=0.2, until=60)[0][0] >= 4.19
+
+
+def test_an_absurd_window_is_cut():
+    """A server that names a year does not stop the lane for a year."""
+    lane, tickets = limited(wait=3e7)
+    assert served(lane, tickets, since=119.0, until=121.0)
+
+
+def test_leaves_are_spread_out():
+    """When the window ends the waiting do not go all at once."""
+    lane, tickets = limited(wait=1.0, waiting=20)
+    moments = [now for now, _ in served(lane, tickets, since=0.9, until=60)]
+    assert len(moments) == 20
+    assert moments[3] - moments[0] > 0.3
+
+
+def test_the_waiting_go_in_the_order_of_their_calls():
+    """Whoever began first goes first, in whatever order they ask."""
+    lane, tickets = limited(wait=1.0, waiting=12)
+    gone = served(lane, list(reversed(tickets)), since=0.5, until=60)
+    assert [ticket.seq for _, ticket in gone] == sorted(ticket.seq for ticket in tickets)
+
+
+def test_one_burst_is_one_cut():
+    """Refusals of requests sent before the cut change neither the rate nor the pause."""
+    few, many = limited(wait=1.0, waiting=3), limited(wait=1.0, waiting=300)
+    first = [served(lane, tickets[:3], since=0.0, until=9)[0][0] for lane, tickets in (few, many)]
+    assert first[0] == first[1]
+
+
+def test_a_burst_without_a_named_wait_is_one_pause():
+    """Three hundred refusals at once do not double the pause three hundred times."""
+    lane, tickets = limited(waiting=300)
+    assert served(lane, tickets, since=0.0, until=1.0)[0][0] == pytest.approx(0.5, abs=0.02)
+
+
+def test_refused_probes_come_ever_more_rarely():
+    """Where nothing is let through the pauses grow, up to a bound."""
+    lane, _ = limited()
+    now, moments = 0.0, []
+    while now < 120:
+        ticket = lane.ticket()
+        if lane.ask(ticket, now) == 0.0:
+            moments.append(now)
+            lane.limited(ticket, now + 0.01)
+        else:
+            lane.leave(ticket, now)
+        now += 0.01
+    pauses = [b - a for a, b in itertools.pairwise(moments)]
+    assert pauses == sorted(pauses) or max(pauses) < 17
+    assert pauses[-1] > 8
+    assert len(moments) < 16
+
+
+def test_a_single_call_spreads_its_few_retries():
+    """Alone in a closed lane, a call waits as long as it would without one, from its second failure on."""
+    lane, (ticket,) = limited(waiting=1)
+    assert lane.ask(ticket, 0.6) == 0.0
+    lane.limited(ticket, 0.6, own_wait=10.0)
+    now = 0.6
+    while wait := lane.ask(ticket, now):
+        now += wait
+    assert now == pytest.approx(10.6, abs=0.2)
+
+
+@pytest.mark.parametrize("rate", [1, 10, 100])
+@pytest.mark.parametrize("hint", [True, False])
+@pytest.mark.parametrize("penal", [True, False])
+def test_the_rate_is_learned(rate, hint, penal):
+    """A batch takes little longer than the server needs, and few requests are refused after the first burst."""
+    calls, workers, burst = 100 * rate, 5 * rate, 2 * rate
+    world = World(Bucket(rate, burst, hint=hint, penal=penal), workers, calls).run()
+    assert world.finished == calls
+    assert world.now <= 1.2 * (calls - burst) / rate + 2
+    assert world.server.refused - (workers - burst) <= 0.1 * calls + 10
+    assert max(world.failures.values()) <= 5
+
+
+@pytest.mark.parametrize("latency", [0.02, 0.3])
+@pytest.mark.parametrize("hint", [True, False])
+def test_the_rate_does_not_run_away_while_refusals_are_on_their_way(latency, hint):
+    """A fast server that takes its time to refuse: what is sent meanwhile stays in proportion."""
+    world = World(Bucket(200, 200, hint=hint), 2000, 8000, latency=latency).run()
+    assert world.finished == 8000
+    assert world.server.refused <= 1800 + 0.1 * 8000
+    assert world.now <= 1.25 * 7800 / 200
+    assert max(world.failures.values()) <= 5
+
+
+@pytest.mark.parametrize(("most", "period"), [(10, 1), (60, 60), (3, 60)])
+@pytest.mark.parametrize("hint", [True, False])
+def test_windows_are_learned_as_buckets_are(most, period, hint):
+    """Where a counter begins anew every minute, calls are spread over it, or wait for the next."""
+    world = World(Window(most, period, hint=hint), 3 * most, 20 * most).run()
+    assert world.finished == 20 * most
+    assert world.now <= 1.3 * 20 * period + 2
+    assert world.server.refused <= 8 * most + 30
+    assert max(world.failures.values()) <= 5
+
+
+@pytest.mark.parametrize("most", [2, 10, 50])
+def test_room_for_so_many_at_a_time_is_found_out(most):
+    """Where the server limits how many are under way, as many are, and next to nobody is refused."""
+    world = World(Room(most), 5 * most, 60 * most, service=2.0).run()
+    assert world.finished == 60 * most
+    assert world.now <= 1.15 * 60 * 2.0
+    assert world.server.refused - 4 * most <= 0.05 * 60 * most + 10
+
+
+def test_a_larger_room_is_found_out():
+    """One more than is known to fit is tried from time to time."""
+    world = World(Room(10), 100, 10_000, service=1.0)
+    world.run(until=60)
+    world.server.most = 40
+    world.run(until=120)
+    finished = world.finished
+    world.run(until=140)
+    assert world.finished - finished > 0.9 * 40 * 20
+
+
+def test_whoever_is_cancelled_under_way_makes_room():
+    """Calls that never come back do not fill the room up."""
+    world = World(Room(4), 20, 400, service=1.0)
+    world.run(until=30)
+    assert "4 at a time" in repr(world.lane)
+    gone = [world.lane.ticket() for _ in range(50)]
+    for ticket in gone:
+        if world.lane.ask(ticket, world.now) == 0.0:
+            world.server.inside += 1
+            world.server.done()
+        world.lane.leave(ticket, world.now)
+    world.run()
+    assert world.finished == 400
+    assert world.now < 1.25 * 400 / 4
+
+
+def test_what_the_server_grants_is_believed_at_first():
+    """A rate told by its headers is where a lane begins that knows nothing yet."""
+    lane, tickets = Lane(), []
+    tickets = [lane.ticket() for _ in range(20)]
+    for ticket in tickets:
+        lane.limited(ticket, 0.0, 1.0, rate=50.0)
+    moments = [now for now, _ in served(lane, tickets, since=0.9, until=10, step=0.005)]
+    assert len(moments) == 20
+    assert moments[-1] - moments[0] == pytest.approx(19 / 50, abs=0.1)
+
+
+def test_what_was_learned_counts_more_than_what_is_granted():
+    """A grant that the server does not keep is not asked about again."""
+    world = World(Bucket(5, 10, hint=True), 50, 600)
+    world.run(until=60)
+    learned = repr(world.lane)
+    ticket = world.lane.ticket()
+    world.lane.limited(ticket, world.now, 0.2, rate=1000.0)
+    assert "1e+03" not in repr(world.lane)
+    assert "requests/s" in learned
+
+
+def test_after_a_cut_the_one_who_failed_least_goes_first():
+    """The first to go may be refused again: that costs a retry, and somebody else has more of them."""
+    lane, tickets = limited(wait=0.5, waiting=4)
+    pioneer = tickets[0]
+    assert lane.ask(pioneer, 0.6) == 0.0
+    lane.limited(pioneer, 0.62, 0.5)
+    assert [lane.ask(ticket, 0.63) > 0 for ticket in tickets] == [True] * 4
+    gone = [ticket for _, ticket in served(lane, tickets, since=1.1, until=30)]
+    assert gone.index(pioneer) == 1
+    assert gone[0] is tickets[1]
+
+
+def test_thousands_who_wait_ask_seldom():
+    """Those far behind sleep long, so the machine may as well."""
+    world = World(Bucket(10, 20, hint=True), 2000, 3000).run()
+    assert world.asked <= 80 * 3000
+
+
+def test_a_slow_limit_is_not_asked_about_all_the_time():
+    """Three a minute: who waits for minutes looks up every few seconds."""
+    world = World(Bucket(0.05, 3, hint=True), 20, 40).run()
+    assert world.finished == 40
+    assert world.asked <= 150 * 40
+
+
+def test_a_limit_that_is_lowered_is_met():
+    """Afterwards refusals are rare again."""
+    world = World(Bucket(20, 40), 100, 4000)
+    world.run(until=60)
+    world.server.rate = 5
+    world.run(until=90)
+    before = world.server.refused
+    world.run(until=190)
+    assert world.server.refused - before < 40
+
+
+def test_a_limit_that_is_raised_is_found():
+    """The rate opens again by itself."""
+    world = World(Bucket(5, 10), 100, 4000)
+    world.run(until=60)
+    world.server.rate = 20
+    world.run(until=160)
+    sent = len(world.sent)
+    world.run(until=200)
+    assert len(world.sent) - sent > 0.8 * 20 * 40
+
+
+def test_after_long_silence_the_limit_is_forgotten():
+    """A minute without waiting or refusals, and the lane is idle."""
+    lane, tickets = limited(wait=1.0)
+    for ticket in tickets:
+        lane.leave(ticket, 2.0)
+    assert lane.ask(lane.ticket(), 70.0) == 0.0
+    assert not lane.active
+
+
+@pytest.mark.parametrize("reset", [-1e6, 1e6])
+def test_another_clock_is_no_harm(reset):
+    """A new event loop begins its own time: whoever waits goes nevertheless, and soon."""
+    lane, tickets = limited(wait=1.0)
+    assert served(lane, tickets, since=reset, until=reset + 30)
+
+
+# The floor
+
+
+def test_the_floor_is_what_is_left_of_the_window():
+    """Whoever has a deadline before that may give up at once."""
+    lane, _ = limited(wait=4.0)
+    assert [lane.floor(now) for now in (0.0, 1.5, 4.0, 9.0)] == [4.0, 2.5, 0.0, 0.0]
+
+
+def test_there_is_no_floor_without_a_named_wait():
+    """Pauses of our own making may end any moment."""
+    lane, _ = limited()
+    assert lane.floor(0.1) == 0.0
+    assert Lane().floor(0.0) == 0.0
+
+
+# Being active
+
+
+def test_changes_of_activity_are_told():
+    """Whoever keeps lanes hears when one wakes and when it is idle again."""
+    told = []
+    lane = Lane(lambda lane: told.append(lane.active))
+    ticket = lane.ticket()
+    lane.limited(ticket, 0.0, 1.0)
+    lane.leave(ticket, 0.1)
+    lane.settle_down(30.0)
+    assert told == [True]
+    lane.settle_down(61.0)
+    assert told == [True, False]
+
+
+def test_a_lane_where_somebody_waits_does_not_settle_down():
+    """However long he has to."""
+    lane, _ = limited(wait=110.0)
+    lane.settle_down(100.0)
+    assert lane.active
+
+
+def test_a_lane_says_how_it_stands():
+    """For people and logs."""
+    lane = Lane()
+    assert repr(lane) == "<Lane: idle>"
+    lane.overloaded(lane.ticket(), 0.0)
+    assert repr(lane) == "<Lane: watched>"
+    assert repr(limited()[0]) == "<Lane: closed by a limit, 3 wait>"
+    assert repr(limited(wait=1.0)[0]) == "<Lane: 4 requests/s, 3 wait>"
+    assert repr(outage()[0]) == "<Lane: closed by an outage, 10 wait>"
+
+
+# Leaving
+
+
+def test_who_leaves_makes_room():
+    """Cancelled in front, the next is served at once."""
+    lane, tickets = limited(wait=1.0, waiting=50)
+    for ticket in tickets[:49]:
+        lane.leave(ticket, 0.5)
+    assert served(lane, tickets[49:], since=0.5, until=3)[0][0] == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_cancelled_probe_gives_its_turn_back():
+    """The next one may probe at once."""
+    lane, tickets = limited()
+    assert lane.ask(tickets[0], 0.6) == 0.0
+    assert lane.ask(tickets[1], 0.6) > 0.0
+    lane.leave(tickets[0], 0.61)
+    assert served(lane, tickets[1:], since=0.61, until=1.5)[0][0] < 0.9
+
+
+def test_who_does_not_come_is_passed_over():
+    """A first in line whose thread stands still stops nobody for long."""
+    lane, tickets = limited(wait=1.0)
+    assert served(lane, tickets[1:], since=1.0, until=10)[0][0] < 3.5
+
+
+def test_leaving_twice_or_without_having_joined_is_nothing():
+    """A driver may say goodbye in every case."""
+    lane, tickets = limited()
+    stranger = lane.ticket()
+    for ticket in (tickets[0], tickets[0], stranger):
+        lane.leave(ticket, 0.1)
+
+
+# An outage
+
+
+def outage(waiting=10):
+    """A lane that met three overloads at 0.0, and calls that wait."""
+    lane = Lane()
+    failing = [lane.ticket() for _ in range(3)]
+    for ticket in failing:
+        lane.ask(ticket, 0.0)
+    for ticket in failing:
+        lane.overloaded(ticket, 0.05, own_wait=2.0)
+    tickets = [lane.ticket() for _ in range(waiting)]
+    for ticket in tickets:
+        assert lane.ask(ticket, 0.05) > 0.0
+    return lane, tickets
+
+
+def test_in_an_outage_single_probes_go():
+    """Of all who wait one goes, and while it may be refused nobody else does."""
+    lane, tickets = outage()
+    gone = served(lane, tickets, since=0.05, until=0.75)
+    assert len(gone) == 1
+
+
+def test_an_outage_ends_with_the_first_answer():
+    """Then all go, spread out."""
+    lane, tickets = outage()
+    ((_, probe),) = served(lane, tickets, since=0.05, until=0.6)
+    lane.succeeded(probe, 0.65)
+    gone = served(lane, [ticket for ticket in tickets if ticket is not probe], since=0.65, until=10)
+    assert len(gone) == 9
+
+
+def test_in_an_outage_the_waiting_use_up_no_retries():
+    """A minute of 503 costs each call a try or two."""
+    world = World(Bucket(10, 20, hint=True), 100, 1000, down=(30, 90)).run()
+    assert world.finished == 1000
+    assert max(world.failures.values()) <= 4
+    assert sum(30 <= now < 90 for now, _ in world.sent) < 60
+
+
+def test_a_long_outage_is_probed_more_rarely():
+    """Ten minutes cost fewer probes than ten times a minute's, and the end is found all the same."""
+    world = World(Bucket(10, 20, hint=True), 100, 1000, down=(30, 630)).run()
+    assert world.finished == 1000
+    assert sum(30 <= now < 630 for now, _ in world.sent) < 150
+    assert world.now < 630 + 100
+    assert max(world.failures.values()) <= 5
+
+
+def test_a_limit_that_is_met_right_after_an_outage_is_kept():
+    """Back at the rate that was known before, a refusal is a cut like any other."""
+    world = World(Bucket(10, 20), 100, 1500, down=(30, 60))
+    world.run(until=62)
+    world.server.level = -20.0
+    world.run()
+    assert world.finished == 1500
+    assert world.now < 1.2 * 1500 / 10 + 30
+
+
+def test_a_probe_that_hangs_opens_for_the_others():
+    """Not refused for as long as refusals take, it is being answered, or nobody knows."""
+    lane, tickets = outage()
+    gone = served(lane, tickets, since=0.05, until=5)
+    assert len(gone) > 1
+
+
+# Properties
+
+moves = st.lists(
+    st.tuples(
+        st.sampled_from(["ask", "ask", "ask", "ok", "limited", "hinted", "overloaded", "failed", "leave", "new"]),
+        st.integers(0, 30),
+        st.floats(0, 3) | st.floats(-100, 1e5),
+    ),
+    max_size=150,
+)
+
+
+@settings(deadline=None)
+@given(moves)
+def test_no_wait_is_negative_or_endless(script):
+    """Whatever happens in whatever order, and if the clock jumps: an answer is a bearable number of seconds."""
+    lane, now = Lane(), 0.0
+    tickets = [lane.ticket()]
+    for what, which, passed in script:
+        now += passed
+        ticket = tickets[which % len(tickets)]
+        if what == "new":
+            tickets.append(lane.ticket())
+        elif what == "ask":
+            assert 0.0 <= lane.ask(ticket, now) <= 200.0
+        elif what == "ok":
+            lane.succeeded(ticket, now)
+        elif what == "limited":
+            lane.limited(ticket, now, None, 5.0)
+        elif what == "hinted":
+            lane.limited(ticket, now, passed, 5.0)
+        elif what == "overloaded":
+            lane.overloaded(ticket, now, None, 5.0)
+        else:
+            lane.leave(ticket, now)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0.5, 100), st.floats(0.2, 5), st.integers(1, 60), st.booleans(), st.booleans(), st.integers(0, 2**32))
+def test_every_call_is_served_in_the_end(rate, burst, workers, hint, penal, seed):
+    """Whatever the server's bucket and however many are cancelled while they wait: the others come to their turn."""
+    server = Bucket(rate, max(1, round(burst * rate)), hint=hint, penal=penal)
+    world = World(server, workers, 3 * workers)
+    rng = random.Random(seed)
+    for _ in range(workers // 2):
+        ticket = world.lane.ticket()
+        world.lane.ask(ticket, 0.0)
+        world.at(rng.uniform(0, 5), lambda ticket=ticket: world.lane.leave(ticket, world.now))
+    world.run(until=10_000)
+    assert world.finished == 3 * workers
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.permutations(range(12)), st.sets(st.integers(0, 11), max_size=8), st.floats(0.01, 20) | st.none())
+def test_order_is_kept_whoever_asks_and_leaves(order, leaving, wait):
+    """In whatever order they ask, and whoever is cancelled: the others go in the order in which they began."""
+    lane, tickets = limited(wait=wait, waiting=12)
+    for index in leaving:
+        lane.leave(tickets[index], 0.0)
+    staying = [tickets[index] for index in order if index not in leaving]
+    gone = [ticket.seq for _, ticket in served(lane, staying, since=0.0, until=120)]
+    assert len(gone) == len(staying)
+    assert wait is None or gone == sorted(gone)
+
+
+def test_threads_may_share_a_lane():
+    """Eight threads ask, go and are refused at random: nobody is lost, nothing is left in the line."""
+    lane, done, lock, clock = Lane(), [], threading.Lock(), itertools.count()
+
+    def moment():
+        with lock:
+            return next(clock) * 0.01
+
+    def work(seed):
+        rng = random.Random(seed)
+        for _ in range(100):
+            ticket = lane.ticket()
+            while lane.ask(ticket, moment()):
+                pass
+            if rng.random() < 0.02:
+                lane.limited(ticket, moment(), 0.05)
+            else:
+                lane.succeeded(ticket, moment())
+            lane.leave(ticket, moment())
+            done.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(done) == 800
+    assert len(lane._line) == 0

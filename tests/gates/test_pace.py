@@ -1,0 +1,106 @@
+"""How fast requests follow each other, and where the next guess lies."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resilient_agent.gates.pace import Creep, Guess, Search
+
+
+def gone(pace, requests, *, wanted=True, latency=0.0):
+    """The moment and the rate after so many requests, each at its slot."""
+    now = 0.0
+    for _ in range(requests):
+        pace.go(now, latency, wanted=wanted)
+        now += 1 / pace.rate
+    return now, pace.rate
+
+
+def test_a_search_doubles_every_half_second():
+    """However many requests that are."""
+    now, rate = gone(Search(4.0, 0.0, 0.0), 100)
+    assert rate == pytest.approx(4 * 2 ** (now / 0.5), rel=0.1)
+
+
+def test_a_search_is_slower_where_refusals_take_long():
+    """What is on its way must not grow beyond all bounds."""
+    now, rate = gone(Search(4.0, 0.0, 0.5), 100, latency=0.5)
+    assert rate == pytest.approx(4 * 2 ** (now / 2), rel=0.1)
+
+
+def test_a_search_ends_at_its_top():
+    """The rate that was known before is not gone beyond."""
+    assert gone(Search(4.0, 0.0, 0.0, 10.0), 200)[1] == 10.0
+
+
+@pytest.mark.parametrize("pace", [Search(4.0, 0.0, 0.0), Creep(4.0, 0.02)])
+def test_what_nobody_wants_does_not_grow(pace):
+    """A rate that is not used is not tried either."""
+    assert gone(pace, 500, wanted=False)[1] == 4.0
+
+
+def test_a_search_knows_when_those_behind_will_go():
+    """A place's wait is the time in which as many have gone."""
+    search = Search(4.0, 0.0, 0.0)
+    expected = search.ahead(60)
+    assert gone(search, 60)[0] == pytest.approx(expected, rel=0.2)
+
+
+def test_creeping_begins_slowly_and_gathers_speed():
+    """A hundredth at first, and after a few hundred requests it is another limit."""
+    creep = Creep(10.0, 0.02)
+    assert gone(creep, 24)[1] < 10.4
+    assert not creep.outgrown
+    gone(creep, 200)
+    assert creep.outgrown
+
+
+def test_the_dearer_a_refusal_the_slower_it_creeps():
+    """A wait of fifty requests' time is not risked every hundred."""
+    cheap, dear = Creep(10.0, 0.02), Creep(10.0, 0.02)
+    cheap.costs(3)
+    dear.costs(50)
+    assert gone(dear, 120)[1] - 10 < 0.2 * (gone(cheap, 120)[1] - 10)
+
+
+def test_a_rate_that_was_known_before_has_its_price_as_well():
+    """No gap at all is the best of guesses."""
+    creep = Creep(10.0, 0.0)
+    creep.costs(50)
+    assert gone(creep, 120)[1] < 10.3
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.01, 1e5), st.floats(0, 1), st.floats(0, 500), st.integers(0, 500)),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_a_guess_lies_below_what_was_refused(cuts):
+    """And above a twentieth of it, whatever was counted."""
+    guess = Guess()
+    for failed, share, seen, passed in cuts:
+        guess.met(passed)
+        rate = guess.rate(failed, share * failed, seen, passed, 0.05)
+        assert 0.049 * failed <= rate <= 0.981 * failed
+
+
+@pytest.mark.parametrize("truth", [5.2, 7.0, 9.8])
+def test_the_guess_finds_the_limit_between_its_bounds(truth):
+    """With a large bucket it is the average, with a bucket of one what was refused."""
+    guess, rate = Guess(), 20.0
+    for _ in range(30):
+        fast = rate > truth
+        rate = guess.rate(rate if fast else truth * 1.3, 5.0, 100, 5 if fast else 200, 0.05)
+    assert rate == pytest.approx(truth, rel=0.15)
+
+
+def test_refusals_with_nothing_between_them_are_told_apart():
+    """So many in a row mean that nothing is let through at all."""
+    guess = Guess()
+    for passed in (5, 0, 0):
+        guess.met(passed)
+    assert guess.in_vain == 2
+    guess.met(1)
+    assert guess.in_vain == 0
