@@ -2,7 +2,7 @@
 
 The front door: everything that users need is imported from here, and each name is loaded
 when it is first used. Reading order for a newcomer to the code: `verdict`, one table in
-`classify/knowledge/`, `classify/rules`, `backoff`, `strategies`, `_call`, `_shapes`; then
+`classify/knowledge/`, `classify/rules`, `backoff`, `strategies`, `_call`, `_course`, `_shapes`, `gates/pacer`; then
 `session/record`, `session/history`, `session/stores/file`, `session/guard`.
 """
 
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from resilient_agent.classify import ErrorClassifier, Rule, When
     from resilient_agent.classify.explain import Explanation, NearMiss, explain
     from resilient_agent.classify.registry import register, unregister
+    from resilient_agent.context import CurrentAttempt, current_attempt, last_call
     from resilient_agent.decorator import Resilient, resilient
     from resilient_agent.errors import (
+        AttemptTimeout,
+        CircuitOpen,
+        DeadlineExceeded,
         InvalidSessionId,
         NotStorable,
         ResilientAgentError,
@@ -30,20 +34,43 @@ if TYPE_CHECKING:
         UnsupportedFormat,
     )
     from resilient_agent.executor import RetryExecutor
+    from resilient_agent.fallback import Rung
+    from resilient_agent.gates.breaker import BreakerState, CircuitBreaker
+    from resilient_agent.gates.budget import RetryBudget
+    from resilient_agent.gates.pacer import Pacer
+    from resilient_agent.loop import Attempts, attempts
+    from resilient_agent.policy import Policy
+    from resilient_agent.report import AttemptReport, CallReport, report_of
+    from resilient_agent.schedule import Schedule
     from resilient_agent.session.guard import AsyncSession, Session, interrupted_sessions, session_guard
     from resilient_agent.session.history import Interruption
     from resilient_agent.session.snapshots import ConversationRecovery
     from resilient_agent.session.stores.file import FileStore, StoredSession
-    from resilient_agent.strategies import retry_if_retryable, stop_by_error, wait_by_backoff, wait_by_error
+    from resilient_agent.strategies import (
+        retry_if_retryable,
+        stop_before_deadline,
+        stop_by_error,
+        wait_by_backoff,
+        wait_by_error,
+    )
     from resilient_agent.verdict import Classification, ErrorType
 
 __version__ = "0.1.0"
 
 _ROOMS: Final = {
     "AsyncSession": "session.guard",
+    "AttemptReport": "report",
+    "AttemptTimeout": "errors",
+    "Attempts": "loop",
     "BackoffConfig": "backoff",
+    "BreakerState": "gates.breaker",
+    "CallReport": "report",
+    "CircuitBreaker": "gates.breaker",
+    "CircuitOpen": "errors",
     "Classification": "verdict",
     "ConversationRecovery": "session.snapshots",
+    "CurrentAttempt": "context",
+    "DeadlineExceeded": "errors",
     "ErrorClassifier": "classify",
     "ErrorType": "verdict",
     "Explanation": "classify.explain",
@@ -52,10 +79,15 @@ _ROOMS: Final = {
     "InvalidSessionId": "errors",
     "NearMiss": "classify.explain",
     "NotStorable": "errors",
+    "Pacer": "gates.pacer",
+    "Policy": "policy",
     "Resilient": "decorator",
     "ResilientAgentError": "errors",
+    "RetryBudget": "gates.budget",
     "RetryExecutor": "executor",
     "Rule": "classify",
+    "Rung": "fallback",
+    "Schedule": "schedule",
     "Session": "session.guard",
     "SessionBusy": "errors",
     "SessionClosed": "errors",
@@ -66,12 +98,17 @@ _ROOMS: Final = {
     "StoredSession": "session.stores.file",
     "UnsupportedFormat": "errors",
     "When": "classify",
+    "attempts": "loop",
+    "current_attempt": "context",
     "explain": "classify.explain",
     "interrupted_sessions": "session.guard",
+    "last_call": "context",
     "register": "classify.registry",
+    "report_of": "report",
     "resilient": "decorator",
     "retry_if_retryable": "strategies",
     "session_guard": "session.guard",
+    "stop_before_deadline": "strategies",
     "stop_by_error": "strategies",
     "unregister": "classify.registry",
     "wait_by_backoff": "strategies",
@@ -80,9 +117,18 @@ _ROOMS: Final = {
 
 __all__ = [
     "AsyncSession",
+    "AttemptReport",
+    "AttemptTimeout",
+    "Attempts",
     "BackoffConfig",
+    "BreakerState",
+    "CallReport",
+    "CircuitBreaker",
+    "CircuitOpen",
     "Classification",
     "ConversationRecovery",
+    "CurrentAttempt",
+    "DeadlineExceeded",
     "ErrorClassifier",
     "ErrorType",
     "Explanation",
@@ -91,10 +137,15 @@ __all__ = [
     "InvalidSessionId",
     "NearMiss",
     "NotStorable",
+    "Pacer",
+    "Policy",
     "Resilient",
     "ResilientAgentError",
+    "RetryBudget",
     "RetryExecutor",
     "Rule",
+    "Rung",
+    "Schedule",
     "Session",
     "SessionBusy",
     "SessionClosed",
@@ -105,12 +156,17 @@ __all__ = [
     "StoredSession",
     "UnsupportedFormat",
     "When",
+    "attempts",
+    "current_attempt",
     "explain",
     "interrupted_sessions",
+    "last_call",
     "register",
+    "report_of",
     "resilient",
     "retry_if_retryable",
     "session_guard",
+    "stop_before_deadline",
     "stop_by_error",
     "unregister",
     "wait_by_backoff",

@@ -1,55 +1,44 @@
-"""`Call`: the life of one invocation that did not succeed at once.
+"""`Call`: the state of one invocation that did not succeed at once, or that something has to watch.
 
-Decides what happens after each attempt, by asking the strategies in tenacity's order: again?
-how long? enough? The decision is written once, as a generator (`conduct`) that never awaits
-and never sleeps; the two drivers in `_shapes.py`, one for plain code and one for coroutines,
-do what it asks for. Every call has a `Call` of its own and nothing in it is shared.
-
-Must not know: how an error is judged (the strategies do), which clock runs, whether it is
-driven by a thread or by an event loop.
+Holds what is known of it (attempts, verdicts, waits, tickets of the gates, the deadline) and does
+the arithmetic on that. Every call has a `Call` of its own and nothing in it is shared. Must not
+know: what follows from it (`_course.py`), how an error is judged (the classifier does), which
+clock runs, whether a thread or an event loop drives it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import logging
-from collections.abc import Callable, Generator
+import functools
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tenacity
 
+from resilient_agent import _scope, clock
 from resilient_agent import _statistics as statistics
-from resilient_agent.strategies import Judge, first_judge, retry_if_retryable
-from resilient_agent.verdict import ErrorType
+from resilient_agent._once import once
+from resilient_agent._scope import Running
+from resilient_agent.classify.below import sdk_retries
+from resilient_agent.errors import AttemptTimeout, DeadlineExceeded
+from resilient_agent.report import AttemptReport, CallReport, report_of
+from resilient_agent.strategies import TOTAL_RETRIES, Judge, judge_of
 
 if TYPE_CHECKING:
+    import contextvars
+
     from resilient_agent._control import Controller
+    from resilient_agent.environment import Limits
+    from resilient_agent.fallback import Rung
+    from resilient_agent.gates.breaker import BreakerTicket
+    from resilient_agent.gates.budget import RetryToken
+    from resilient_agent.gates.outcome import Outcome as GateOutcome
+    from resilient_agent.gates.pacer import Lane, Ticket
+    from resilient_agent.verdict import Classification
 
-__all__ = ["ATTEMPT", "SLEEP", "Call", "Raised", "conduct", "gives_up_at_once"]
+__all__ = ["Call", "Outcome"]
 
-logger: Final = logging.getLogger("resilient_agent.retry")
-
-ATTEMPT: Final = object()
-"""Asked of a driver: call the function, and put what came of it into the call."""
-
-SLEEP: Final = object()
-"""Asked of a driver: wait for `call.upcoming_sleep` seconds."""
-
-NOTE: Final = "resilient_agent: "
-_HISTORY: Final = 12  # lines: of a call with forty retries the first two attempts and the last tell enough
-
-Script = Generator[Any, Any, None]
-Question = Generator[Any, Any, bool]
-
-
-class Raised:
-    """A driver's answer where what it was asked to await raised."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+_HISTORY: Final = 12  # attempts: of a call with forty retries the first two and the last tell enough
 
 
 class Outcome(tenacity.Future):
@@ -87,14 +76,53 @@ class Outcome(tenacity.Future):
         return f"<Outcome of attempt {self.attempt_number}: {came_to}>"
 
 
+class Attempt:
+    """What is kept of one attempt: names and numbers, never the exception."""
+
+    __slots__ = ("elapsed", "error", "number", "paced", "rung", "verdict", "wait")
+
+    def __init__(
+        self, number: int, error: str, verdict: Classification | None, elapsed: float | None, rung: str
+    ) -> None:
+        self.number = number
+        self.error = error
+        self.verdict = verdict
+        self.elapsed = elapsed
+        self.rung = rung
+        self.wait = 0.0
+        self.paced = 0.0
+
+    def report(self) -> AttemptReport:
+        """As users see it."""
+        verdict = self.verdict
+        return AttemptReport(
+            number=self.number,
+            error=self.error,
+            verdict=verdict.error_type if verdict else None,
+            rule=verdict.rule if verdict else "",
+            because=verdict.because if verdict else "",
+            wait=self.wait,
+            paced=self.paced,
+            elapsed=self.elapsed,
+            rung=self.rung,
+        )
+
+
 class Call(tenacity.RetryCallState):
     """The state of one call: what tenacity's strategies and hooks are handed.
 
     Attributes: those of `tenacity.RetryCallState`, and
         error: what the last attempt raised, or None.
         value: what it returned.
-        history: a line for each failed attempt; of very many the first two and the last.
+        verdict: the classifier's judgement of `error`, or None.
+        attempts: an `Attempt` for each that failed; of very many the first two and the last.
+        requests: how many requests were made, those counted that were repeated below this call.
         ended: how the call ended.
+        limit: which limit ended it, in words.
+        rung: the fallback that is being called, or None.
+        delivered: of a stream, what was handed out.
+        begun: whether some of that came from the last attempt.
+        consumer_time: of a stream, the seconds that its consumer took between items.
     """
 
     def __init__(
@@ -111,6 +139,7 @@ class Call(tenacity.RetryCallState):
         self.args = args
         self.kwargs = kwargs
         self._clock = clock
+        self._skipped = 0.0  # seconds that were waited for in a test without passing
         self.start_time = clock()
         self.attempt_number = 1
         self.outcome_timestamp: float | None = None
@@ -119,9 +148,28 @@ class Call(tenacity.RetryCallState):
         self.upcoming_sleep = 0.0
         self.error: Exception | None = None
         self.value: Any = None
-        self.history: list[str] = []
+        self.verdict: Classification | None = None
+        self.attempts: list[Attempt] = []
+        self.requests = 0
         self.ended: Literal["cancelled", "failed", "succeeded"] = "cancelled"  # until its course is over
+        self.limit = ""
+        self.rung: Rung | None = None
+        self.first_error: Exception | None = None  # the function's own, where a fallback was called after it
+        self.delivered: list[Any] = []
+        self.begun = False
+        self.consumer_time = 0.0
+        self.ticket: Ticket | None = None
+        self.token: RetryToken | None = None
+        self.probe: BreakerTicket | None = None
         self._outcome: Outcome | None = None
+        self._began: float | None = None  # None: a first attempt, made before there was a Call
+        self._elapsed: float | None = None
+        self._worked = 0.0
+        self._running: Running | None = None
+        self._closed = False
+        self._entered: contextvars.Token[Running | None] | None = None
+
+    # What is known, for strategies and hooks
 
     @property
     def outcome(self) -> Outcome | None:  # type: ignore[override] # tenacity has an attribute here
@@ -130,20 +178,192 @@ class Call(tenacity.RetryCallState):
             self._outcome = Outcome(self.attempt_number, self.value, self.error)
         return self._outcome
 
+    @once
+    def limits(self) -> Limits:
+        """The numbers that bound this call: argument, environment or default."""
+        return self.control.limits()
+
+    @once
+    def judge(self) -> Judge:
+        """What this call has met so far."""
+        return judge_of(self, self.control.classifier)
+
+    @once
+    def lane(self) -> Lane | None:
+        """Where this call waits together with others; None where it is not paced."""
+        return self.control.lane_for(self.args, self.kwargs, self.now())
+
+    @once
+    def around(self) -> Running | None:
+        """The call that this one runs in."""
+        return _scope.running()
+
+    def now(self) -> float:
+        """The moment on the call's clock, in seconds."""
+        return self._clock() + self._skipped
+
+    def skip(self, until: float) -> None:
+        """A wait until `until` was recorded in place of being waited for: the time is taken as passed."""
+        self._skipped += max(0.0, until - self.now())
+
+    # Its attempts
+
+    def begin(self) -> None:
+        """An attempt sets out."""
+        self._began = self.now()
+        self.requests += 1
+
     def failed(self, error: Exception) -> None:
         """The attempt raised."""
         self.error = error
-        self.outcome_timestamp = self._clock()
+        self._note_time()
 
     def succeeded(self, value: Any) -> None:
         """The attempt returned."""
         self.value = value
-        self.outcome_timestamp = self._clock()
+        self._note_time()
+
+    def _note_time(self) -> None:
+        self.outcome_timestamp = now = self.now()
+        if self._began is not None:
+            self._elapsed = max(0.0, now - self._began - self.consumer_time)
+            self._worked += self._elapsed
+        else:
+            self.requests += 1  # a first attempt, made before there was a Call
+
+    def judged(self) -> None:
+        """Ask the classifier about the attempt's failure, and write it down."""
+        error = self.error
+        assert error is not None  # noqa: S101 - asked after a failure
+        below = 0
+        if self.rung is None:
+            below = _requests_below(error, self.control)
+            self.requests += below
+        self.verdict = self.judge.judge(error, self.attempt_number, below)
+        self._write_down(type(error).__name__)
+
+    def _write_down(self, error: str) -> None:
+        rung = self.rung.name if self.rung else ""
+        self.attempts.append(Attempt(self.attempt_number, error, self.verdict, self._elapsed, rung))
+        if len(self.attempts) > _HISTORY:
+            del self.attempts[2]
+
+    def refused(self) -> None:
+        """The attempt returned something that a `retry=` refuses."""
+        self._write_down("a result that retry= refuses")
 
     def prepare_for_next_attempt(self) -> None:
         """Forget what came of the last attempt."""
-        self.error = self.value = self._outcome = self.outcome_timestamp = self.next_action = None
+        self.error = self.value = self.verdict = None
+        self._outcome = self.outcome_timestamp = self.next_action = self._began = self._elapsed = None
+        self.consumer_time = 0.0
+        self.begun = False
         self.attempt_number += 1
+
+    # Its time
+
+    @once
+    def ends(self) -> float | None:
+        """The moment of the call's own deadline, on its clock; None where it has none."""
+        deadline = self.limits.deadline
+        return None if deadline is None else self.start_time + deadline
+
+    def time_left(self) -> float:
+        """Seconds until the nearest deadline: its own, that of a call around it, or that of a scope around it."""
+        left = clock.scope_left()
+        if self.ends is not None:
+            left = min(left, self.ends - self.now())
+        around = self.around
+        while around is not None:
+            if around.ends_anywhere is not None:
+                left = min(left, around.ends_anywhere - clock.monotonic())
+            around = around.around
+        return left
+
+    def attempt_ends(self) -> float | None:
+        """When the running attempt has to end, on the clock of its event loop; None where no limit says so."""
+        if self.rung is not None or self._began is None:
+            return None
+        moments = [] if self.ends is None else [self.ends]
+        if self.limits.timeout is not None:
+            moments.append(self._began + self.limits.timeout + self.consumer_time)
+        return min(moments) - self._skipped if moments else None
+
+    def scope_ends(self) -> float | None:
+        """The call's own deadline on the clock of its event loop, or None."""
+        return None if self.ends is None or self.rung is not None else self.ends - self._skipped
+
+    def out_of_time(self) -> Exception:
+        """What the attempt failed with that was ended by its limit of time."""
+        deadline, timeout = self.limits.deadline, self.limits.timeout
+        if deadline is not None and self.ends is not None and self.now() >= self.ends:
+            return self.past_deadline(DeadlineExceeded(deadline))
+        return AttemptTimeout(timeout if timeout is not None else math.inf)
+
+    def past_deadline(self, error: DeadlineExceeded) -> DeadlineExceeded:
+        """The call's time is over; its last real failure is the cause."""
+        self.limit = f"deadline={error.seconds:g}"
+        error.__cause__ = self.last_failure
+        return error
+
+    last_failure: Exception | None = None
+    """What the attempt before this one raised: kept only where the call has a deadline."""
+
+    # The context that attempts run in
+
+    def enter(self) -> None:
+        """What runs from here on is an attempt of this call; not over a wait or a yield."""
+        here = self._running
+        if here is None:
+            here = self._running = Running(self.control.name, self._clock, self.around)
+            here.budget = self.control.budget
+        if self.ends is not None:
+            here.ends = self.ends - self._skipped
+            here.ends_anywhere = clock.monotonic() + self.ends - self.now()
+        here.number = self.attempt_number
+        here.room = self._room()
+        self._entered = _scope.enter(here)
+
+    def exit(self) -> None:
+        """The end of what `enter` began."""
+        if self._entered is not None:
+            _scope.leave(self._entered)
+            self._entered = None
+
+    def _room(self) -> int | None:
+        """How many attempts a call inside may make: from the first retry on, what is left of our own."""
+        around = self.around.room if self.around is not None else None
+        if around is not None:
+            around -= self.requests - 1
+        if self.attempt_number == 1:
+            return around
+        total = self.limits.max_retries
+        own = max(1, (TOTAL_RETRIES if total is None else total) + 1 - self.judge.failures)
+        return own if around is None else max(1, min(own, around))
+
+    def no_room(self) -> bool:
+        """Whether the call around this one, which retries as well, has no attempt left for a retry of ours."""
+        around = self.around
+        return around is not None and around.room is not None and self.requests >= around.room
+
+    # Its end
+
+    def settle(self, outcome: GateOutcome) -> None:
+        """Tell budget and breaker what the attempt came to."""
+        if self.token is not None:
+            self.token.settle(outcome, self.now())
+            self.token = None
+        if self.probe is not None:
+            self.probe.settle(outcome, self.now())
+            self.probe = None
+
+    def answered(self) -> None:
+        """The attempt counts as a success, and nobody is asked: a stream that its consumer left, a loop's block."""
+        self.succeeded(None)
+        self.settle("succeeded")
+        if self.lane is not None and self.ticket is not None:
+            self.lane.succeeded(self.ticket, self.now())
+        self.ended = "succeeded"
 
     def result(self) -> Any:
         """What the caller gets in the end: the value, or the error raised."""
@@ -152,11 +372,24 @@ class Call(tenacity.RetryCallState):
         return self.value
 
     def close(self) -> None:
-        """Leave the numbers for `fn.statistics`, and let go of everything else.
+        """Give back what is held, leave the report, and let go of everything else.
 
         An exception keeps its traceback, the traceback its frames, a frame this call: where the
         call still kept the exception, only the garbage collector could free them.
         """
+        if self._closed:
+            return
+        self._closed = True
+        if self.token is not None:
+            if self.outcome_timestamp is None and self._began is not None and self.ended == "cancelled":
+                self.token.settle("cancelled", self.now())
+            self.token.give_back()
+        if self.probe is not None:
+            self.probe.settle("cancelled", self.now())
+        if self.ticket is not None and self.lane is not None:
+            self.lane.leave(self.ticket, self.now())
+        if self._running is not None:
+            self._running.over = True
         numbers = {
             "start_time": self.start_time,
             "attempt_number": self.attempt_number,
@@ -164,194 +397,49 @@ class Call(tenacity.RetryCallState):
             "delay_since_first_attempt": self.seconds_since_start or 0,
             "outcome": self.ended,
         }
-        statistics.remember(self.control, numbers)
-        self.error = self._outcome = None
+        statistics.remember(self.control, statistics.Ended(numbers, self._reporter()))
+        self.error = self.value = self._outcome = self.last_failure = self.first_error = None
 
-    @property
-    def judge(self) -> Judge | None:
-        """What the strategies of this library found out about this call, if they were asked."""
-        return first_judge(self)
+    def report(self) -> CallReport:
+        """What became of the call, so far."""
+        return self._reporter()()
 
-    def tell(self, what_then: str) -> None:
-        """Add a line to the history: the attempt, what came of it, and what was done then."""
-        facts = self.facts()
-        rule = f" ({facts['rule']})" if facts["rule"] else ""
-        line = f"attempt {self.attempt_number}: {facts['exception'] or 'its result was refused'}{rule}, {what_then}"
-        self.history.append(line)
-        if len(self.history) > _HISTORY:
-            del self.history[2]
+    def _reporter(self) -> Callable[[], CallReport]:
+        """Makes the report when it is asked for, from what may be kept of a call: no argument, no exception."""
+        attempts = list(self.attempts)
+        if self.ended == "succeeded":
+            rung = self.rung.name if self.rung else ""
+            attempts.append(Attempt(self.attempt_number, "", None, self._elapsed, rung))
+        waits = [attempt.verdict.retry_after for attempt in attempts if attempt.verdict is not None]
+        return functools.partial(
+            _report,
+            attempts,
+            function=self.control.name,
+            outcome=self.ended,
+            requests=max(1, self.requests),
+            waited=self.idle_for - self.paced_for,
+            paced=self.paced_for,
+            worked=self._worked,
+            limit=self.limit,
+            server_wait=waits[-1] if waits else None,
+            rung=self.rung.name if self.rung and self.ended == "succeeded" else "",
+            delivered=tuple(self.delivered) if self.ended == "failed" else (),
+        )
 
-    def facts(self) -> dict[str, Any]:
-        """What may be logged of a failure: never a message, an argument, a header or a key."""
-        judge = self.judge
-        # A predicate of somebody else's may have decided without a verdict: then the last one is of an earlier attempt.
-        verdict = judge.verdict if judge and judge.attempt == self.attempt_number else None
-        return {
-            "function": self.control.name,
-            "attempt": self.attempt_number,
-            "exception": type(self.error).__name__ if self.error is not None else "",
-            "verdict": verdict.error_type.value if verdict else "",
-            "rule": verdict.rule if verdict else "",
-            "because": verdict.because if verdict else "",
-        }
-
-
-def conduct(call: Call) -> Script:
-    """The course of a call, from wherever it stands to its end.
-
-    Yields `ATTEMPT`, `SLEEP`, or an awaitable that a strategy or hook answered with; takes
-    back what came of it. When it ends, `call.error` and `call.value` are what the caller gets.
-    """
-    while True:
-        if call.outcome_timestamp is None:
-            yield from _hook(call.control.before, call)
-            yield ATTEMPT
-        if not (yield from _again(call)):
-            call.ended = "succeeded" if call.error is None else "failed"
-            return
-        yield SLEEP
-        call.prepare_for_next_attempt()
+    paced_for = 0.0
+    """Seconds waited in the pacer."""
 
 
-def gives_up_at_once(call: Call) -> bool:
-    """Whether the failed first attempt is known to be the last: then the error may simply be passed on.
-
-    Asked before the course begins, and only where the answer is cheap and remembered: of a
-    predicate of somebody else's nobody knows what asking twice would do.
-    """
-    if type(call.control.retry) is not retry_if_retryable or isinstance(call.error, tenacity.TryAgain):
-        return False
-    try:
-        if call.control.retry(call):
-            return False
-    except Exception:  # a classifier of the user's own that is broken: the course will say so
-        return False
-    _final(call)
-    return True
+def _report(attempts: list[Attempt], **values: Any) -> CallReport:
+    return CallReport(attempts=tuple(attempt.report() for attempt in attempts), **values)
 
 
-def _again(call: Call) -> Question:
-    """Whether there will be another attempt; if so, everything before its wait is done."""
-    try:
-        wanted, stop = yield from _decide(call)
-    except Exception as broken:
-        # The caller gets the error of his own function, not that of a strategy.
-        _log(logging.ERROR, call, "broken", "a retry strategy raised; the call ends here", trace=True)
-        _end(call, f"a retry strategy raised {type(broken).__name__}")
-        return False
-    if not wanted:
-        _final(call)
-        return False
-    if stop:
-        _end(call, (call.judge.limit if call.judge else "") or _spelled(call.control.stop))
-        return False
-    yield from _announce(call)
-    return True
-
-
-def _decide(call: Call) -> Generator[Any, Any, tuple[bool, bool]]:
-    """The two answers (again, enough), asked in tenacity's order, with `after` between them."""
-    control = call.control
-    explicit = isinstance(call.error, tenacity.TryAgain)
-    if not (explicit or (yield from _ask(control.retry, call))):
-        return False, False
-    yield from _hook(control.after, call)
-    call.upcoming_sleep = max(0.0, float((yield from _ask(control.wait, call))))
-    return True, bool((yield from _ask(control.stop, call)))
-
-
-def _announce(call: Call) -> Script:
-    """Tell who wants to know that the call waits and tries again."""
-    wait, error = call.upcoming_sleep, call.error
-    call.next_action = tenacity.RetryAction(wait)
-    call.idle_for += wait
-    call.tell(f"waited {wait:.3g} s")
-    _log(
-        logging.WARNING,
-        call,
-        "retry",
-        f"attempt {call.attempt_number} failed: {{exception}} ({{rule}}); next attempt in {wait:.3g} s",
-        wait_s=wait,
-    )
-    yield from _hook(call.control.before_sleep, call)
-    if call.control.on_retry is not None and error is not None:
-        on_retry, attempt = call.control.on_retry, call.attempt_number
-        yield from _hook(lambda _: on_retry(attempt, error, wait), call)
-
-
-def _final(call: Call) -> None:
-    """The outcome stands because nobody wants another attempt: a success, or an error for good."""
-    if call.error is None:
-        return
-    if call.attempt_number > 1:
-        facts = call.facts()
-        why = f"{facts['verdict']}, {facts['because']}" if facts["verdict"] else "retry= says no"
-        _end(call, f"not retried: {why}")
-        return
-    # For good at the first attempt: the exception is left as it is, and only told where it matters.
-    level = logging.ERROR if call.facts()["verdict"] == ErrorType.FATAL else logging.DEBUG
-    _log(level, call, "stop", "{exception} is not retried ({rule}): {because}")
-
-
-def _end(call: Call, limit: str) -> None:
-    """Give up: name the limit that ended the call, on the log and on the user's own exception."""
-    number = call.attempt_number
-    text = f"gave up after {number} attempt{'s' * (number > 1)}: {{exception}} ({{limit}})"
-    _log(logging.ERROR, call, "gave_up", text, limit=limit)
-    if call.error is None:
-        outcome = call.outcome
-        assert outcome is not None  # noqa: S101 - an attempt was made
-        call.error = tenacity.RetryError(outcome)
-        return
-    call.tell(f"gave up: {limit}")
-    if isinstance(call.error, tenacity.TryAgain):
-        # As with tenacity: the caller wants to know what was wrong, not that it was to be tried again.
-        behind = call.error.__cause__ or call.error.__context__
-        call.error = behind if isinstance(behind, Exception) else call.error
-    _annotate(call.error, call.history)
-
-
-def _annotate(error: BaseException, lines: list[str]) -> None:
-    """One note per attempt; those of an earlier call of the same exception object go."""
-    try:
-        kept = [note for note in getattr(error, "__notes__", ()) if not str(note).startswith(NOTE)]
-        error.__notes__ = kept + [NOTE + line for line in lines]
-    except Exception:  # an exception may refuse attributes: it comes out all the same
-        logger.debug("no note could be added to a %s", type(error).__name__)
-
-
-def _ask(strategy: Callable[[Any], Any], call: Call) -> Generator[Any, Any, Any]:
-    """What a strategy says, awaited by the driver where it is a coroutine's."""
-    answer = strategy(call)
-    if inspect.isawaitable(answer):
-        answer = yield answer
-        if isinstance(answer, Raised):
-            raise answer.error
-    return answer
-
-
-def _hook(hook: Callable[[Any], Any] | None, call: Call) -> Generator[Any, Any, None]:
-    """Call a hook. Whatever it raises is logged: a watcher cannot change the call's outcome."""
-    if hook is None:
-        return
-    try:
-        yield from _ask(hook, call)
-    except Exception:
-        _log(logging.ERROR, call, "hook", "a hook raised; the call goes on", trace=True)
-
-
-def _log(level: int, call: Call, event: str, text: str, *, trace: bool = False, **more: Any) -> None:
-    """One record, with the facts of the call in its text and as fields. Logging that fails changes nothing."""
-    if not logger.isEnabledFor(level):
-        return
-    facts = {**call.facts(), **more, "event": event}
-    shown = {**facts, "exception": facts["exception"] or "its result was refused", "rule": facts["rule"] or "retry="}
-    with contextlib.suppress(Exception):
-        logger.log(level, "%s: %s", facts["function"], text.format_map(shown), extra=facts, exc_info=trace)
-
-
-def _spelled(stop: Any) -> str:
-    """A stop strategy by name, its parts as well."""
-    name = getattr(stop, "__name__", type(stop).__name__)
-    parts = ", ".join(_spelled(part) for part in getattr(stop, "stops", ()))
-    return f"{name}({parts})" if parts else str(name)
+def _requests_below(error: BaseException, control: Controller) -> int:
+    """How many requests an attempt made besides the one that is known: retries of a call inside, or of an SDK."""
+    inner = report_of(error)
+    if inner is not None and inner.function != control.name:
+        return inner.requests - 1
+    below = sdk_retries(error)
+    if below:
+        control.retried_below(below)
+    return below

@@ -6,21 +6,34 @@ direct path. Does not run any call: `_call.py` asks, `_shapes.py` does.
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import os
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import tenacity
 
-from resilient_agent._call import Call, gives_up_at_once
-from resilient_agent._shapes import is_coroutine_callable, is_stream, shell
-from resilient_agent._statistics import Statistics
+from resilient_agent import _scope
+from resilient_agent._call import Call
+from resilient_agent._course import gives_up_at_once
+from resilient_agent._shapes import ENCODE, ENVIRON, is_async_stream, is_coroutine_callable, is_stream, shell
+from resilient_agent._statistics import Statistics, last_report
+from resilient_agent._streams import stream_shell
+from resilient_agent.classify import ErrorClassifier
+from resilient_agent.environment import VARIABLES, misspelled, resolve
+from resilient_agent.fallback import ladder
+from resilient_agent.gates.pacer import Pacer
+from resilient_agent.policy import Policy
 from resilient_agent.strategies import retry_if_retryable, stop_by_error, wait_by_error
 
 if TYPE_CHECKING:
-    from resilient_agent.backoff import BackoffConfig
-    from resilient_agent.classify import ErrorClassifier
+    from resilient_agent.environment import Limits
+    from resilient_agent.gates.pacer import Lane
+    from resilient_agent.report import CallReport
 
-__all__ = ["Controller", "check_function", "name_of"]
+__all__ = ["Controller", "check_function", "check_plain", "name_of"]
 
 # Predicates that look at exceptions only: with any other, successes have to be asked about too.
 _EXCEPTION_ONLY: Final = frozenset(
@@ -36,6 +49,18 @@ _EXCEPTION_ONLY: Final = frozenset(
 )
 _TIMELESS: Final = frozenset({stop_by_error, tenacity.stop_after_attempt, type(tenacity.stop_never)})
 _SETTINGS: Final = ("sleep", "stop", "wait", "retry", "before", "after", "before_sleep", "enabled")
+_INTERRUPTING: Final = ("timeout", "first_item_timeout", "item_timeout")
+_CALLED: Final = ("on_retry", "sleep", "before", "after", "before_sleep", "retry", "wait", "stop", "resume")
+_STREAM_ONLY: Final = ("commit_when", "resume", "first_item_timeout", "item_timeout")
+_VARIABLES: Final = tuple(ENCODE(name) for name in VARIABLES)
+_WATCHED_STREAM: Final = ("commit_when", "first_item_timeout", "item_timeout")
+_KNOWN: Final = frozenset(field.name for field in dataclasses.fields(Policy))
+
+
+class _Idle:
+    """Stands where no pacer is: it never is active."""
+
+    active = False
 
 
 class Controller(tenacity.BaseRetrying):
@@ -44,6 +69,10 @@ class Controller(tenacity.BaseRetrying):
     A `tenacity.BaseRetrying`: `stop`, `wait`, `retry`, `before`, `after`, `before_sleep`, `sleep`
     and `enabled` may be read, and set at any time (`ask.retry.wait = tenacity.wait_none()` in
     a test); the next failure goes by them. The arguments are those of `resilient`.
+
+    Attributes:
+        policy: all settings, as a value.
+        pacer: the `Pacer` that its calls go through, or None.
 
     Example:
         >>> import tenacity
@@ -57,71 +86,140 @@ class Controller(tenacity.BaseRetrying):
 
     _built = False  # while it is being built, its settings are not yet to be planned from
 
-    def __init__(
-        self,
-        *,
-        classifier: ErrorClassifier | None = None,
-        backoff: BackoffConfig | None = None,
-        max_retries: int | None = None,
-        on_retry: Callable[[int, Exception, float], Any] | None = None,
-        stop: Callable[[Any], Any] | None = None,
-        wait: Callable[[Any], Any] | None = None,
-        retry: Callable[[Any], Any] | None = None,
-        before: Callable[[Any], Any] | None = None,
-        after: Callable[[Any], Any] | None = None,
-        before_sleep: Callable[[Any], Any] | None = None,
-        sleep: Callable[[float], Any] | None = None,
-        enabled: bool = True,
-        name: str = "<unnamed>",
-        **unknown: Any,
-    ) -> None:
-        self._given = {k: v for k, v in locals().items() if k not in {"self", "__class__", "unknown"}}
+    def __init__(self, *, name: str = "<unnamed>", **settings: Any) -> None:
+        unknown = settings.keys() - _KNOWN
         if unknown:
-            known = ", ".join(sorted(self._given.keys() - {"name"}))
-            raise TypeError(f"@resilient does not know {', '.join(sorted(unknown))}; it takes {known}")
-        _check(self._given)
-        wait_default = wait_by_error(classifier, backoff=backoff)
-        if max_retries is None and backoff is not None:
-            max_retries = backoff.max_retries
-        stop_default = stop_by_error(classifier, max_retries=max_retries)
-        if stop is None:
-            stop = stop_default
-        elif max_retries is not None:
-            stop = tenacity.stop_any(stop, stop_default)  # type: ignore[arg-type] # any callable will do
+            raise TypeError(
+                f"@resilient does not know {', '.join(sorted(unknown))}; it takes {', '.join(sorted(_KNOWN))}"
+            )
+        self._given = settings
+        policy = Policy(**settings)
+        if policy.max_retries is None and policy.backoff is not None:
+            policy = policy.replace(max_retries=policy.backoff.max_retries)
+        self.policy = policy
+        self.name = name
+        self._resolved: tuple[tuple[Any, ...], Limits] | None = None
         self.direct = False
         self.stale = False  # whether some context remembers the numbers of an earlier call
-        self.on_retry = on_retry
-        self.name = name
+        self._warned = False
+        self.on_retry = policy.on_retry
+        self.budget, self.breaker = policy.budget, policy.breaker
+        self.rungs, self.on_exhausted = ladder(policy.fallback), policy.on_exhausted
+        self.commit_when, self.resume = policy.commit_when, policy.resume
+        self.pacer: Pacer | None = Pacer(name=name) if policy.pacer == "own" else policy.pacer
+        self.gate: Pacer | _Idle = _Idle() if self.pacer is None else self.pacer
+        classifier = policy.classifier
+        self._default_stop = stop_by_error(classifier, max_retries=policy.max_retries)
         super().__init__(
-            sleep=sleep,  # type: ignore[arg-type] # None: by the clock of whoever drives the call
-            stop=stop,
-            wait=wait_default if wait is None else wait,
-            retry=retry_if_retryable(classifier) if retry is None else retry,
-            before=before,  # type: ignore[arg-type]
-            after=after,  # type: ignore[arg-type]
-            before_sleep=before_sleep,
+            sleep=policy.sleep,  # type: ignore[arg-type] # None: by the clock of whoever drives the call
+            stop=self._stop(policy),
+            wait=wait_by_error(classifier, backoff=policy.backoff) if policy.wait is None else policy.wait,
+            retry=retry_if_retryable(classifier) if policy.retry is None else policy.retry,
+            before=policy.before,  # type: ignore[arg-type]
+            after=policy.after,  # type: ignore[arg-type]
+            before_sleep=policy.before_sleep,
             reraise=True,
         )
-        self.enabled = enabled
+        self.enabled = policy.enabled is not False
         self._built = True
         self._plan()
+
+    def _stop(self, policy: Policy) -> Any:
+        if policy.stop is None:
+            return self._default_stop
+        # `max_retries` beside `stop` means whichever comes first.
+        return policy.stop if policy.max_retries is None else tenacity.stop_any(policy.stop, self._default_stop)  # type: ignore[arg-type]
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name in _SETTINGS and self._built:
             self._given[name] = value
+            if name == "wait":
+                self._given["backoff"] = None  # what is said last about how long to wait counts
             self._plan()
 
     def _plan(self) -> None:
         """Whether a first attempt may be made without a `Call`: nobody wants to see it begin or succeed."""
+        self.stops_by_error = self.stop is self._default_stop
+        # Where the user says how long to wait, he is obeyed; then the others come.
+        self.waits_by_error = type(self.wait) is wait_by_error and self.policy.backoff is None
+        chosen = getattr(self.retry, "classifier", None) or self.policy.classifier
+        self.classifier: ErrorClassifier = self._default_stop.classifier if chosen is None else chosen
         self.direct = (
-            self.enabled and self.before is None and _exceptions_only(self.retry) and type(self.stop) in _TIMELESS
+            self.enabled
+            and self.before is None
+            and self.budget is None
+            and self.breaker is None
+            and all(getattr(self.policy, setting) is None for setting in _WATCHED_STREAM)
+            and _endless(self.policy.deadline)
+            and _endless(self.policy.timeout)
+            and _exceptions_only(self.retry)
+            and type(self.stop) in _TIMELESS
         )
 
     @property
     def statistics(self) -> Statistics:  # type: ignore[override] # a live view, where tenacity has a dict
         """The numbers of the last call in this task or thread."""
         return Statistics(self)
+
+    def call_report(self) -> CallReport:
+        """What became of the last call in this task or thread."""
+        return last_report(self)
+
+    def switched_on(self) -> bool:
+        """Whether calls are retried at all: by the argument, the environment and the test that runs."""
+        return self.enabled and not _scope.switched_off.get() and self.limits().enabled
+
+    def limits(self) -> Limits:
+        """The numbers that bound a call: argument, environment or default, in this order.
+
+        What the environment says wrongly is warned of and left out: it must not take the place of
+        the failure that is being dealt with.
+        """
+        seen = tuple(map(ENVIRON.get, _VARIABLES))
+        if self._resolved is None or self._resolved[0] != seen:
+            limits, problems = resolve(self.policy, os.environ)
+            self._resolved = seen, limits  # at once: another thread may read it
+            for problem in problems:
+                warnings.warn(f"{problem}; it is left out", RuntimeWarning, stacklevel=2)
+        return self._resolved[1]
+
+    def lane_for(self, args: tuple[Any, ...], kwargs: dict[str, Any], now: float) -> Lane | None:
+        """Where a call with these arguments waits together with others; None where it is not paced."""
+        if self.pacer is None or not self.limits().paced:
+            return None
+        pace_by = self.policy.pace_by
+        return self.pacer.lane(None if pace_by is None else self._key(pace_by, args, kwargs), now)
+
+    def _key(self, pace_by: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What `pace_by` says of a call. Where it fails, its failure must not take the place of the call's."""
+        try:
+            key = pace_by(*args, **kwargs)
+            hash(key)
+        except Exception as problem:
+            warnings.warn(
+                f"pace_by of {self.name} raised {problem!r}: the call is paced with those that have no key",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
+        return key
+
+    def retried_below(self, retries: int) -> None:
+        """An SDK has retried below this function: they multiply. Said once."""
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the SDK called by {self.name} had retried {retries} times by itself before it failed: two layers of "
+                "retries multiply. Switch off one of them: give the SDK's client max_retries=0.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def made_stale(self) -> None:
+        """Some context remembers the numbers of a call."""
+        if not self.stale:
+            self.stale = True
 
     def after_failure(
         self,
@@ -132,6 +230,8 @@ class Controller(tenacity.BaseRetrying):
         clock: Callable[[], float],
     ) -> Call | None:
         """The call whose first attempt has just failed; None where that was its last as well."""
+        if not self.switched_on():
+            return None
         call = Call(self, fn, args, kwargs, clock)
         call.failed(error)
         return None if gives_up_at_once(call) else call
@@ -143,8 +243,9 @@ class Controller(tenacity.BaseRetrying):
             TypeError: an argument that `resilient` does not know.
         """
         given = {**self._given, **changes}
-        if "backoff" in changes and "wait" not in changes:
-            given["wait"] = None  # what is said last about how long to wait counts
+        for said, other in (("backoff", "wait"), ("wait", "backoff")):
+            if changes.get(said) is not None and other not in changes:
+                given[other] = None  # what is said last about how long to wait counts
         return Controller(**given)
 
     def wraps(self, fn: Callable[..., Any]) -> Any:
@@ -154,16 +255,19 @@ class Controller(tenacity.BaseRetrying):
             TypeError: `fn` cannot be decorated; the text says why and what to do.
         """
         check_function(fn)
+        _check_environment()
         control = self.copy(name=name_of(fn))
         _check_colours(fn, control)
-        wrapper: Any = shell(fn, control)
+        wrapper: Any = stream_shell(fn, control) if is_stream(fn) else shell(fn, control)
 
         def retry_with(**changes: Any) -> Any:
-            return control.copy(**changes).wraps(fn)
+            # A variant calls the same model: it keeps to the same limit, unless it is told otherwise.
+            return control.copy(**{"pacer": control.pacer, **changes}).wraps(fn)
 
         wrapper.retry = control
         wrapper.retry_with = retry_with
         wrapper.statistics = control.statistics
+        wrapper.call_report = control.call_report
         return wrapper
 
     def __iter__(self) -> NoReturn:
@@ -180,11 +284,14 @@ def _exceptions_only(predicate: Any) -> bool:
     return type(predicate) in _EXCEPTION_ONLY
 
 
-def _check(given: dict[str, Any]) -> None:
-    """Refuse what cannot work, naming the argument. The strategies check what is handed on to them."""
-    for name in ("on_retry", "stop", "wait", "retry", "before", "after", "before_sleep", "sleep"):
-        if given[name] is not None and not callable(given[name]):
-            raise TypeError(f"{name} must be callable, not {given[name]!r}")
+def _endless(seconds: float | None) -> bool:
+    return seconds is None or math.isinf(seconds)
+
+
+def _check_environment() -> None:
+    """Warn of variables that look like ours and are not: a limit that is misspelled is no limit."""
+    for problem in misspelled(os.environ):
+        warnings.warn(problem, RuntimeWarning, stacklevel=4)
 
 
 def check_function(fn: Any) -> None:
@@ -203,19 +310,45 @@ def check_function(fn: Any) -> None:
         raise TypeError(
             f"@resilient decorates functions, not classes: decorate the methods of {fn.__name__} that call a model"
         )
-    if is_stream(fn):
-        raise TypeError(
-            f"{name_of(fn)} is a generator: @resilient cannot retry a stream yet, because what was already "
-            "handed out cannot be taken back. Decorate a function that returns the whole answer."
-        )
 
 
 def _check_colours(fn: Callable[..., Any], control: Controller) -> None:
-    if is_coroutine_callable(fn):
-        return
-    for name in ("on_retry", "sleep", "before", "after", "before_sleep", "retry", "wait", "stop"):
-        if is_coroutine_callable(getattr(control, name)):
-            raise TypeError(f"{name} is a coroutine function, but {control.name} is a plain one, which cannot await it")
+    """Refuse settings that a function of this colour cannot keep."""
+    if is_stream(fn):
+        _check_stream(fn, control)
+    else:
+        given = next((setting for setting in _STREAM_ONLY if getattr(control.policy, setting) is not None), None)
+        if given is not None:
+            raise TypeError(f"{given} is for streams, but {control.name} is no generator")
+    if not (is_coroutine_callable(fn) or is_async_stream(fn)):
+        check_plain(control)
+
+
+def check_plain(control: Controller) -> None:
+    """Refuse settings that plain code cannot keep: it can neither be interrupted nor await.
+
+    Raises:
+        TypeError: a limit of time for attempts, or a coroutine function.
+    """
+    for setting in _INTERRUPTING:
+        if not _endless(getattr(control.policy, setting)):
+            raise TypeError(
+                f"{setting} cannot be kept by {control.name}: it is plain code, and nothing can stop a thread from "
+                "outside. Give the client that it uses a timeout, or write it with `async` (`async def`, `async for`)."
+            )
+    called = {setting: getattr(control, setting) for setting in _CALLED}
+    called |= {f"fallback {rung.name}": rung.fn for rung in control.rungs}
+    for what, function in called.items():
+        if is_coroutine_callable(function):
+            raise TypeError(f"{what} is a coroutine function, but {control.name} is a plain one, which cannot await it")
+
+
+def _check_stream(fn: Callable[..., Any], control: Controller) -> None:
+    for rung in control.rungs:
+        if is_stream(rung.fn) and is_async_stream(rung.fn) is is_async_stream(fn):
+            continue
+        kind = "an async generator" if is_async_stream(fn) else "a generator"
+        raise TypeError(f"fallback {rung.name} must be {kind} function as well, because {control.name} is one")
 
 
 def name_of(fn: Any) -> str:

@@ -8,20 +8,41 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from resilient_agent import clock
-from resilient_agent._call import ATTEMPT, SLEEP, Call, Raised, conduct
+from resilient_agent import _scope, clock
+from resilient_agent._call import Call
+from resilient_agent._course import ATTEMPT, SLEEP, Raised, conduct, next_step
 from resilient_agent._statistics import forget
 
 if TYPE_CHECKING:
     from resilient_agent._control import Controller
 
-__all__ = ["drive", "drive_async", "is_coroutine_callable", "is_stream", "shell"]
+__all__ = [
+    "ENCODE",
+    "ENVIRON",
+    "drive",
+    "drive_async",
+    "is_async_stream",
+    "is_coroutine_callable",
+    "is_stream",
+    "perform",
+    "perform_async",
+    "shell",
+    "takes_direct_path",
+]
+
+ENVIRON: Final[Any] = getattr(os.environ, "_data", os.environ)
+"""Where `os.environ` keeps its values: to look there costs a twentieth of looking at `os.environ` itself."""
+ENCODE: Final[Any] = getattr(os.environ, "encodekey", str)
+"""How it writes the names there."""
+_DEADLINE: Final = ENCODE("RESILIENT_AGENT_DEADLINE")
+_TIMEOUT: Final = ENCODE("RESILIENT_AGENT_TIMEOUT")
 
 
 def shell(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
@@ -41,6 +62,11 @@ def is_stream(fn: Any) -> bool:
     return inspect.isgeneratorfunction(behind) or inspect.isasyncgenfunction(behind)
 
 
+def is_async_stream(fn: Any) -> bool:
+    """Whether `fn` is an async generator function."""
+    return inspect.isasyncgenfunction(_behind(fn))
+
+
 def _behind(fn: Any) -> Any:
     """The function that does the work: behind partials, and of a callable object its `__call__`."""
     while isinstance(fn, functools.partial):
@@ -52,17 +78,25 @@ def _behind(fn: Any) -> Any:
 
 
 def _plain(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
+    pacer, environ, scope = control.gate, ENVIRON, _scope
+
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if control.stale:
             forget(control)
-        if control.direct:
+        if (
+            control.direct
+            and not pacer.active
+            and not scope.asked_for
+            and _DEADLINE not in environ
+            and _TIMEOUT not in environ
+        ):
             try:
                 return fn(*args, **kwargs) if kwargs else fn(*args)
             except Exception as error:
                 call = control.after_failure(error, fn, args, kwargs, clock.monotonic)
                 if call is None:
                     raise
-        elif not control.enabled:
+        elif not control.switched_on():
             return fn(*args, **kwargs)
         else:
             call = Call(control, fn, args, kwargs, clock.monotonic)
@@ -72,17 +106,25 @@ def _plain(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
 
 
 def _coroutine(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
+    pacer, environ, scope = control.gate, ENVIRON, _scope
+
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         if control.stale:
             forget(control)
-        if control.direct:
+        if (
+            control.direct
+            and not pacer.active
+            and not scope.asked_for
+            and _DEADLINE not in environ
+            and _TIMEOUT not in environ
+        ):
             try:
                 return await fn(*args, **kwargs) if kwargs else await fn(*args)
             except Exception as error:
                 call = control.after_failure(error, fn, args, kwargs, anyio.current_time)
                 if call is None:
                     raise
-        elif not control.enabled:
+        elif not control.switched_on():
             return await fn(*args, **kwargs)
         else:
             call = Call(control, fn, args, kwargs, anyio.current_time)
@@ -91,25 +133,27 @@ def _coroutine(fn: Callable[..., Any], control: Controller) -> Callable[..., Any
     return wrapper
 
 
+def takes_direct_path(control: Controller) -> bool:
+    """Whether a first attempt may be made as if nobody watched. The two wrappers above have it spelled out."""
+    return (
+        control.direct
+        and not control.gate.active
+        and not _scope.asked_for
+        and _DEADLINE not in ENVIRON
+        and _TIMEOUT not in ENVIRON
+    )
+
+
 def drive(call: Call) -> Any:
     """Bring a call to its end in plain code: its value, or its error raised."""
     script, answer = conduct(call), None
     try:
-        while True:
-            try:
-                step = script.send(answer)
-            except StopIteration:
-                break
+        while (step := next_step(script, answer)) is not None:
             answer = None
             if step is ATTEMPT:
-                try:
-                    call.succeeded(call.fn(*call.args, **call.kwargs))
-                except Exception as error:
-                    call.failed(error)
-            elif step is SLEEP:
-                _sleep(call)
+                _attempt(call)
             else:
-                answer = Raised(_not_awaited(step))
+                answer = perform(call, step)
         return call.result()
     finally:
         call.close()
@@ -119,53 +163,106 @@ async def drive_async(call: Call) -> Any:
     """Bring a call to its end in a coroutine: its value, or its error raised."""
     script, answer = conduct(call), None
     try:
-        while True:
-            try:
-                step = script.send(answer)
-            except StopIteration:
-                break
-            answer = None
-            if step is ATTEMPT:
-                try:
-                    value = call.fn(*call.args, **call.kwargs)
-                    call.succeeded(await value if inspect.isawaitable(value) else value)
-                except Exception as error:
-                    call.failed(error)
-            elif step is SLEEP:
-                slept = _sleep_of(call)(call.upcoming_sleep)
-                if inspect.isawaitable(slept):
-                    await slept
-            else:
-                try:
-                    answer = await step
-                except Exception as error:
-                    answer = Raised(error)
+        while (step := next_step(script, answer)) is not None:
+            answer = await (_attempt_async(call) if step is ATTEMPT else perform_async(call, step))
         return call.result()
     finally:
         call.close()
 
 
-def _sleep_of(call: Call) -> Callable[[float], Any]:
-    chosen: Callable[[float], Any] | None = call.control.sleep
-    return clock.async_sleep if chosen is None else chosen
+def perform(call: Call, step: Any) -> Raised | None:
+    """Do what the course asks for besides attempts, in plain code."""
+    if step is SLEEP:
+        sleep(call)
+        return None
+    if inspect.iscoroutine(step):
+        step.close()
+    return Raised(TypeError("plain code cannot await: its hooks and strategies must be plain functions as well"))
 
 
-def _sleep(call: Call) -> None:
-    wait = call.upcoming_sleep
-    if call.control.sleep is not None:
-        call.control.sleep(wait)
+async def perform_async(call: Call, step: Any) -> Any:
+    """Do what the course asks for besides attempts, in a coroutine."""
+    if step is SLEEP:
+        await sleep_async(call)
+        return None
+    return await _awaited(call, step)
+
+
+def _attempt(call: Call) -> None:
+    """One attempt, in plain code."""
+    call.enter()
+    try:
+        call.succeeded(call.fn(*call.args, **call.kwargs))
+    except Exception as error:
+        call.failed(error)
+    finally:
+        call.exit()
+
+
+async def _attempt_async(call: Call) -> None:
+    """One attempt, within its limit of time. Only what our own scope caught is the limit's doing."""
+    ends = call.attempt_ends()
+    call.enter()
+    try:
+        if ends is None:
+            value = call.fn(*call.args, **call.kwargs)
+            call.succeeded(await value if inspect.isawaitable(value) else value)
+            return
+        with anyio.CancelScope(deadline=ends) as scope:  # a fresh one each time
+            value = call.fn(*call.args, **call.kwargs)
+            call.succeeded(await value if inspect.isawaitable(value) else value)
+        if scope.cancelled_caught:
+            call.failed(call.out_of_time())
+    except Exception as error:
+        call.failed(error)
+    finally:
+        call.exit()
+
+
+async def _awaited(call: Call, step: Any) -> Any:
+    """What a hook's or a strategy's awaitable gives, or `Raised`; the call's deadline bounds it."""
+    ends = call.scope_ends()
+    try:
+        if ends is None:
+            return await step
+        with anyio.CancelScope(deadline=ends):
+            return await step
+        return Raised(TimeoutError("the call's deadline passed in a hook"))
+    except Exception as error:
+        return Raised(error)
+
+
+def sleep(call: Call) -> None:
+    """Wait for `call.upcoming_sleep` seconds, in plain code."""
+    wait, until = call.upcoming_sleep, call.now() + call.upcoming_sleep
+    chosen = clock.instead_of_sleeping.get() or call.control.sleep
+    if chosen is not None:
+        chosen(wait)
+        call.skip(until)
         return
     if clock.on_event_loop():
         warnings.warn(
             f"{call.control.name} waits {wait:.3g} s in plain code while an event loop runs in this thread: everything "
             "on that loop stands still. Decorate an `async def`, or call it through anyio.to_thread.run_sync.",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     clock.sleep(wait)
 
 
-def _not_awaited(step: Any) -> TypeError:
-    if inspect.iscoroutine(step):
-        step.close()
-    return TypeError("a plain function cannot await: its hooks and strategies must be plain functions as well")
+async def sleep_async(call: Call) -> None:
+    """Wait for `call.upcoming_sleep` seconds, in a coroutine."""
+    replaced = clock.instead_of_sleeping.get()
+    chosen: Callable[[float], Any] | None = call.control.sleep
+    if replaced is None and chosen is None:
+        await clock.async_sleep(call.upcoming_sleep)
+        return
+    until = call.now() + call.upcoming_sleep
+    if replaced is not None:
+        replaced(call.upcoming_sleep)
+        await clock.async_sleep(0)  # others run meanwhile, and a cancellation is met, as in a real wait
+    elif chosen is not None:
+        slept = chosen(call.upcoming_sleep)
+        if inspect.isawaitable(slept):
+            await slept
+    call.skip(until)

@@ -1,4 +1,4 @@
-"""`fn.statistics`: the numbers of the last call, per task or thread.
+"""What became of the last calls, per task or thread: `fn.statistics`, `fn.call_report` and `last_call()`.
 
 They are kept in a context variable, as a mapping that is replaced and never changed: contexts
 are copied by reference, and no two calls may ever meet in one dict. A call that succeeds at
@@ -8,22 +8,33 @@ once leaves nothing here; it only takes away what an earlier one left.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from resilient_agent.report import CallReport
 
 if TYPE_CHECKING:
     from resilient_agent._control import Controller
 
-__all__ = ["Statistics", "forget", "remember"]
+__all__ = ["Ended", "Statistics", "forget", "last_call", "last_report", "remember"]
 
 _REMEMBERED: Final = 64  # functions per context: one that decorates on the fly must not grow it for ever
+
+
+class Ended(NamedTuple):
+    """What is kept of a call that has ended."""
+
+    numbers: Mapping[str, Any]
+    report: Callable[[], CallReport]  # made when somebody asks
+
+
 _AT_ONCE: Final = MappingProxyType(
     {"attempt_number": 1, "idle_for": 0, "delay_since_first_attempt": 0, "outcome": "succeeded"}
 )
-_NOTHING: Final[Mapping[Controller, Mapping[str, Any]]] = MappingProxyType({})
+_NOTHING: Final[Mapping[Controller, Ended]] = MappingProxyType({})
 
-_last: contextvars.ContextVar[Mapping[Controller, Mapping[str, Any]]] = contextvars.ContextVar(
+_last: contextvars.ContextVar[Mapping[Controller, Ended]] = contextvars.ContextVar(
     "resilient_agent_statistics", default=_NOTHING
 )
 
@@ -34,7 +45,7 @@ class Statistics(Mapping[str, Any]):
     Keys: `attempt_number` (1 where the first attempt succeeded), `idle_for` (seconds waited),
     `delay_since_first_attempt` and `outcome` (`succeeded`, `failed` or `cancelled`); of a call that
     failed at least once also `start_time`. Time is counted from the first failure on, or from
-    the start where a `stop=` or `before=` asked for it.
+    the start where a `stop=`, a `before=` or a limit of time asked for it.
     """
 
     __slots__ = ("_control",)
@@ -55,16 +66,17 @@ class Statistics(Mapping[str, Any]):
         return repr(dict(self._now()))
 
     def _now(self) -> Mapping[str, Any]:
-        return _last.get().get(self._control, _AT_ONCE)
+        ended = _last.get().get(self._control)
+        return _AT_ONCE if ended is None else ended.numbers
 
 
-def remember(control: Controller, numbers: Mapping[str, Any]) -> None:
-    """A call that failed at least once has ended in this context."""
+def remember(control: Controller, ended: Ended) -> None:
+    """A call has ended in this context; the last one stands last."""
     known = {other: kept for other, kept in _last.get().items() if other is not control}
     if len(known) >= _REMEMBERED:
         del known[next(iter(known))]
-    _last.set(MappingProxyType({**known, control: numbers}))
-    control.stale = True
+    _last.set(MappingProxyType({**known, control: ended}))
+    control.made_stale()
 
 
 def forget(control: Controller) -> None:
@@ -72,3 +84,26 @@ def forget(control: Controller) -> None:
     known = _last.get()
     if control in known:
         _last.set(MappingProxyType({other: kept for other, kept in known.items() if other is not control}))
+
+
+def last_report(control: Controller) -> CallReport:
+    """What became of the last call of this function in this task or thread."""
+    ended = _last.get().get(control)
+    return CallReport(control.name) if ended is None else ended.report()
+
+
+def last_call() -> CallReport | None:
+    """What became of the last decorated call that ended in this task or thread; None before the first.
+
+    Example:
+        >>> from resilient_agent import last_call, resilient
+        >>> @resilient
+        ... def ask():
+        ...     return "42"
+        >>> ask()
+        '42'
+        >>> last_call().outcome, last_call().requests
+        ('succeeded', 1)
+    """
+    ended = next(reversed([*_last.get().values()]), None)
+    return None if ended is None else ended.report()

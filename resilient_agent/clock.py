@@ -6,12 +6,26 @@ another `sleep=` to the decorator.
 
 from __future__ import annotations
 
+import contextvars
 import datetime
+import math
+import sys
 import time
+from collections.abc import Callable
 
 import anyio
 
-__all__ = ["async_sleep", "monotonic", "now", "on_event_loop", "sleep", "wall"]
+__all__ = [
+    "async_sleep",
+    "asyncio_loop",
+    "instead_of_sleeping",
+    "monotonic",
+    "now",
+    "on_event_loop",
+    "scope_left",
+    "sleep",
+    "wall",
+]
 
 async_sleep = anyio.sleep
 """Waits in a coroutine, by the event loop's clock."""
@@ -33,8 +47,37 @@ def now() -> datetime.datetime:
 
 def on_event_loop() -> bool:
     """Whether an asyncio or trio event loop runs in this very thread."""
+    if asyncio_loop() is not None:
+        return True
+    trio = sys.modules.get("trio")  # where nobody has loaded it, none of its loops can run
+    if trio is None:
+        return False
     try:
-        anyio.get_current_task()
-    except RuntimeError:  # anyio.NoEventLoopError where anyio is new enough to have it
+        trio.lowlevel.current_task()
+    except RuntimeError:
         return False
     return True
+
+
+def asyncio_loop() -> object | None:
+    """The asyncio event loop that runs in this thread, or None."""
+    asyncio = sys.modules.get("asyncio")
+    return None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001 - documented for such use
+
+
+def scope_left() -> float:
+    """Seconds until the nearest deadline of the anyio or trio scopes around this line; inf where there is none."""
+    if not on_event_loop():
+        return math.inf
+    try:
+        deadline = anyio.current_effective_deadline()
+        # A scope that is cancelled already has no deadline to be kept: the next wait is where its cancellation is met.
+        return math.inf if deadline == -math.inf else deadline - anyio.current_time()
+    except RuntimeError:  # a callback of the loop: no task, so no scope
+        return math.inf
+
+
+instead_of_sleeping: contextvars.ContextVar[Callable[[float], None] | None] = contextvars.ContextVar(
+    "resilient_agent_instead_of_sleeping", default=None
+)
+"""Told of each wait in place of it, in this context: a test that waits for nothing (`testing.no_waiting`)."""

@@ -1,7 +1,8 @@
 """Every exception that this library raises of its own accord, on one page.
 
 The failure of a user's function is never among them: it comes out of `@resilient` as the
-very object that was raised. What stands here is said about sessions and their storage.
+very object that was raised. What stands here is said where there is no such object (a limit of
+time ended an attempt, a circuit breaker let none begin), and about sessions and their storage.
 Wrong arguments are plain `TypeError` and `ValueError`, raised where they are given.
 
 Each class keeps what it was built from in `args`, so that all of them survive `pickle`
@@ -11,6 +12,9 @@ and `copy`.
 from __future__ import annotations
 
 __all__ = [
+    "AttemptTimeout",
+    "CircuitOpen",
+    "DeadlineExceeded",
     "InvalidSessionId",
     "NotStorable",
     "ResilientAgentError",
@@ -26,6 +30,63 @@ __all__ = [
 
 class ResilientAgentError(Exception):
     """The base of all errors of this library: `except ResilientAgentError` catches each of them."""
+
+
+class AttemptTimeout(ResilientAgentError, TimeoutError):
+    """One attempt took longer than it may (`timeout=`, or a stream's `first_item_timeout=`, `item_timeout=`).
+
+    A `TimeoutError`, and tried again like any other.
+
+    Attributes:
+        seconds: what was allowed.
+        what: what took so long.
+    """
+
+    def __init__(self, seconds: float, what: str = "the attempt") -> None:
+        super().__init__(seconds, what)
+        self.seconds = seconds
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.what} took longer than {self.seconds:g} s"
+
+
+class DeadlineExceeded(ResilientAgentError, TimeoutError):
+    """The total time of a call (`deadline=`) was over while an attempt ran, or before one could begin.
+
+    `__cause__` is the last failure of the function itself, where there was one. A call whose next
+    wait would pass the deadline does not get here: it ends with the function's own error.
+
+    Attributes:
+        seconds: what was allowed in all.
+        during: what the call was doing.
+    """
+
+    def __init__(self, seconds: float, during: str = "an attempt was under way") -> None:
+        super().__init__(seconds, during)
+        self.seconds = seconds
+        self.during = during
+
+    def __str__(self) -> str:
+        return f"the deadline of {self.seconds:g} s passed while {self.during}"
+
+
+class CircuitOpen(ResilientAgentError):
+    """A circuit breaker refused a call's first attempt: the service was down a moment ago.
+
+    Attributes:
+        breaker: the breaker's name.
+        wait: seconds until it lets the next probe through.
+    """
+
+    def __init__(self, breaker: str, wait: float) -> None:
+        super().__init__(breaker, wait)
+        self.breaker = breaker
+        self.wait = wait
+
+    def __str__(self) -> str:
+        name = f" {self.breaker!r}" if self.breaker else ""
+        return f"circuit breaker{name} is open; the next probe may set out in {self.wait:.3g} s"
 
 
 class NotStorable(ResilientAgentError, ValueError):

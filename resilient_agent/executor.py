@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -81,6 +82,9 @@ class RetryExecutor:
         """
         check_function(fn)
         control = self._control.copy(max_retries=max_retries, on_retry=on_retry, name=name_of(fn))
+        if not control.switched_on():
+            value = fn(*args, **kwargs)
+            return await value if inspect.isawaitable(value) else value
         try:
             return await drive_async(Call(control, fn, args, kwargs, anyio.current_time))
         finally:

@@ -7,13 +7,16 @@ once however many strategies ask, and one strategy object serves any number of c
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from tenacity.retry import retry_base
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
+from resilient_agent import clock
 from resilient_agent.backoff import BackoffConfig, check_retries
 from resilient_agent.classify import ErrorClassifier
 from resilient_agent.verdict import Classification, ErrorType
@@ -29,7 +32,9 @@ __all__ = [
     "Judge",
     "first_judge",
     "judge_of",
+    "limit_met",
     "retry_if_retryable",
+    "stop_before_deadline",
     "stop_by_error",
     "wait_by_backoff",
     "wait_by_error",
@@ -42,6 +47,9 @@ TOTAL_RETRIES: Final = 10
 """The most retries of one call where nobody said a number: twice the largest limit of a single
 kind of failure, so that failures of many kinds in turn come to an end as well."""
 
+_WITH_DIGITS: Final = re.compile(r"\S*[0-9]\S*")
+_SAID: Final = 400  # characters of a message that are compared
+
 _JUDGES: Final = "_resilient_agent_judges"
 
 
@@ -53,32 +61,84 @@ class Judge:
         attempt: the number of the attempt that it is about.
         repeats: how many failures of the last one's kind (its rule) there were, that one included.
         failures: how many failures there were in all.
+        identical: how many of the last failures in a row were the same: class, rule and words.
         limit: which limit `stop_by_error` met, in words, or an empty string.
     """
 
-    __slots__ = ("_classifier", "_counts", "attempt", "failures", "limit", "repeats", "verdict")
+    __slots__ = (
+        "_args", "_classifier", "_counts", "_kind", "_said",
+        "attempt", "failures", "identical", "limit", "repeats", "verdict",
+    )  # fmt: skip
 
     def __init__(self, classifier: ErrorClassifier) -> None:
         self._classifier = classifier
-        self.attempt = 0
         self._counts: dict[str, int] = {}
+        self._kind: type[BaseException] | None = None
+        self._args: tuple[Any, ...] | None = None
+        self._said: str | None = None
+        self.attempt = 0
         self.failures = 0
         self.repeats = 0
+        self.identical = 0
         self.limit = ""
         self.verdict: Classification | None = None
 
-    def judge(self, error: BaseException, attempt: int) -> Classification:
-        """The verdict on attempt number `attempt`, reached once."""
-        if self.verdict is None or self.attempt != attempt:
-            verdict = self._classifier.classify(error)
-            if not isinstance(verdict, Classification):  # a subclass may answer with the plain pair
-                error_type, backoff = verdict
-                verdict = Classification(ErrorType(error_type), backoff, rule=type(self._classifier).__name__)
+    def judge(self, error: BaseException, attempt: int, below: int = 0) -> Classification:
+        """The verdict on attempt number `attempt`, reached once.
+
+        Args:
+            error: what the attempt raised.
+            attempt: its number, from 1.
+            below: how many more requests it stands for: retries of an SDK, or of a call inside.
+        """
+        verdict = self.verdict
+        if verdict is None or self.attempt != attempt:
+            args = _told_by_args_alone(error)
+            if verdict is not None and args is not None and type(error) is self._kind and args == self._args:
+                self.identical += 1
+            else:
+                verdict = self._judged(error)
+                self._remember(error, args, verdict)
             self.verdict = verdict
             self.attempt = attempt
-            self.failures += 1
-            self.repeats = self._counts[verdict.rule] = self._counts.get(verdict.rule, 0) + 1
-        return self.verdict
+            self.failures += 1 + below
+            self.repeats = self._counts[verdict.rule] = self._counts.get(verdict.rule, 0) + 1 + below
+        return verdict
+
+    def _judged(self, error: BaseException) -> Classification:
+        verdict = self._classifier.classify(error)
+        if not isinstance(verdict, Classification):  # a subclass may answer with the plain pair
+            error_type, backoff = verdict
+            verdict = Classification(ErrorType(error_type), backoff, rule=type(self._classifier).__name__)
+        return verdict
+
+    def _remember(self, error: BaseException, args: tuple[Any, ...] | None, verdict: Classification) -> None:
+        said = _words(error)
+        same = (
+            self.verdict is not None
+            and self.verdict.rule == verdict.rule
+            and self._kind is type(error)
+            and self._said == said
+        )
+        self.identical = self.identical + 1 if same else 1
+        self._kind, self._said = type(error), said
+        # Only our own classifier is known to judge equal exceptions equally.
+        self._args = args if type(self._classifier) is ErrorClassifier else None
+
+
+def _told_by_args_alone(error: BaseException) -> tuple[Any, ...] | None:
+    """The arguments of an exception that has nothing else to tell; else None."""
+    if error.__dict__ or error.__cause__ is not None or error.__context__ is not None:
+        return None
+    return error.args if type(error).__module__ == "builtins" else None
+
+
+def _words(error: BaseException) -> str:
+    """What an exception says, without the words that have digits in them: ids and numbers differ each time."""
+    try:
+        return _WITH_DIGITS.sub("", str(error)[:_SAID])
+    except Exception:  # a __str__ that is broken says nothing
+        return ""
 
 
 def judge_of(state: tenacity.RetryCallState, classifier: ErrorClassifier) -> Judge:
@@ -103,15 +163,16 @@ class _ByError:
     def __init__(self, classifier: ErrorClassifier | None) -> None:
         if classifier is not None and not callable(getattr(classifier, "classify", None)):
             raise TypeError(f"classifier must be an ErrorClassifier, not {classifier!r}")
-        self._classifier = _SHARED if classifier is None else classifier
+        self.classifier = _SHARED if classifier is None else classifier
 
     def _judge(self, state: tenacity.RetryCallState) -> Judge | None:
         """The judge, having judged the state's failure; None where the attempt did not fail."""
         error = _error_of(state)
         if error is None:
             return None
-        judge = judge_of(state, self._classifier)
-        judge.judge(error, state.attempt_number)
+        judge = judge_of(state, self.classifier)
+        if judge.attempt != state.attempt_number or judge.verdict is None:
+            judge.judge(error, state.attempt_number)
         return judge
 
 
@@ -213,21 +274,29 @@ class wait_by_backoff(wait_base):  # noqa: N801
 class stop_by_error(_ByError, stop_base):  # noqa: N801
     """A tenacity `stop=`: when this kind of failure was retried often enough, or all kinds together were.
 
-    Also when the server asks for a wait of more than two minutes (`MAX_RETRY_AFTER`): asking
-    again earlier would be refused, and waiting that long is the caller's decision.
+    Also when the server asks for a longer wait than `max_retry_after`: asking again earlier would
+    be refused, and waiting that long is the caller's decision.
 
     Args:
         classifier: whom to ask; a shared `ErrorClassifier()` when not given.
         max_retries: the most retries, whatever failed; when not given each kind of failure
             has the limit of its rule, and all together `TOTAL_RETRIES`. Only a rule's
             `at_most` (an unknown failure deserves one more try, not forty) stays in force.
+        max_retry_after: seconds.
     """
 
-    def __init__(self, classifier: ErrorClassifier | None = None, *, max_retries: int | None = None) -> None:
+    def __init__(
+        self,
+        classifier: ErrorClassifier | None = None,
+        *,
+        max_retries: int | None = None,
+        max_retry_after: float = MAX_RETRY_AFTER,
+    ) -> None:
         super().__init__(classifier)
         if max_retries is not None:
             check_retries("max_retries", max_retries)
         self._max_retries = max_retries
+        self._max_retry_after = max_retry_after
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
         """Whether this was the last attempt."""
@@ -235,21 +304,77 @@ class stop_by_error(_ByError, stop_base):  # noqa: N801
         if judge is None or judge.verdict is None:  # a result that another predicate refused
             most = BackoffConfig().max_retries if self._max_retries is None else self._max_retries
             return retry_state.attempt_number > most
-        judge.limit = self._limit(judge, judge.verdict)
+        judge.limit = limit_met(judge, self._max_retries, self._max_retry_after)
         return bool(judge.limit)
 
-    def _limit(self, judge: Judge, verdict: Classification) -> str:
-        """The limit that is met, in words; empty while there is none."""
-        total = TOTAL_RETRIES if self._max_retries is None else self._max_retries
-        if judge.failures > total:
-            return f"max_retries={total}"
-        if verdict.at_most is not None and judge.repeats > verdict.at_most:
-            return f"at most {verdict.at_most} for {verdict.rule}"
-        if self._max_retries is None and judge.repeats > verdict.backoff.max_retries:
-            return f"max_retries={verdict.backoff.max_retries} for {verdict.rule}"
-        if verdict.retry_after is not None and verdict.retry_after > MAX_RETRY_AFTER:
-            return f"the server asks for {verdict.retry_after:g} s, more than {MAX_RETRY_AFTER:g} s"
+
+class stop_before_deadline(stop_base):  # noqa: N801
+    """A tenacity `stop=`: when the next wait would pass a deadline, so that the call fails now, with its own error.
+
+    The deadline is the nearest of `seconds` and of the anyio scopes around the call
+    (`anyio.fail_after`, `anyio.move_on_after`, a trio scope). To sleep towards a moment at which one is cancelled
+    anyway helps nobody, and hides the failure. `@resilient` does the same by itself.
+
+    Args:
+        seconds: for the whole call, from its start; only the scopes around it count when not given.
+
+    Raises:
+        ValueError: not above 0.
+
+    Example:
+        >>> import tenacity
+        >>> @tenacity.retry(wait=tenacity.wait_fixed(30), stop=stop_before_deadline(10), reraise=True)
+        ... def ask():
+        ...     raise ConnectionResetError("connection reset by peer")
+        >>> ask()
+        Traceback (most recent call last):
+            ...
+        ConnectionResetError: connection reset by peer
+    """
+
+    def __init__(self, seconds: float | None = None) -> None:
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"seconds must be above 0, not {seconds!r}")
+        self._seconds = math.inf if seconds is None else seconds
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        """Whether the next wait would pass the deadline."""
+        left = self._seconds - (retry_state.seconds_since_start or 0.0)
+        return retry_state.upcoming_sleep >= min(left, clock.scope_left())
+
+
+def limit_met(judge: Judge, max_retries: int | None, max_retry_after: float, max_identical: float = math.inf) -> str:
+    """Which limit the last failure of a call met, in words; empty while there is none.
+
+    Args:
+        judge: what the call has met so far.
+        max_retries: the most retries, whatever failed; None: as each kind of failure says, and
+            all together `TOTAL_RETRIES`.
+        max_retry_after: seconds; where the server asks for more the call ends.
+        max_identical: how many equal failures in a row end it. Refusals for a limit do not count:
+            they say nothing about the request.
+    """
+    verdict = judge.verdict
+    if verdict is None:
         return ""
+    if too_often := _too_often(judge, verdict, max_retries):
+        return too_often
+    if judge.identical >= max_identical and verdict.load != "limit":
+        return f"the same failure {judge.identical} times in a row, max_identical={max_identical:g}"
+    if verdict.retry_after is not None and verdict.retry_after > max_retry_after:
+        return f"the server asks for {verdict.retry_after:g} s, more than {max_retry_after:g} s"
+    return ""
+
+
+def _too_often(judge: Judge, verdict: Classification, max_retries: int | None) -> str:
+    total = TOTAL_RETRIES if max_retries is None else max_retries
+    if judge.failures > total:
+        return f"max_retries={total}"
+    if verdict.at_most is not None and judge.repeats > verdict.at_most:
+        return f"at most {verdict.at_most} for {verdict.rule}"
+    if max_retries is None and judge.repeats > verdict.backoff.max_retries:
+        return f"max_retries={verdict.backoff.max_retries} for {verdict.rule}"
+    return ""
 
 
 def _error_of(state: tenacity.RetryCallState) -> Exception | None:

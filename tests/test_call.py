@@ -82,7 +82,7 @@ def test_a_number_of_retries_makes_one_call_more(run, waits, number):
     """`max_retries=n` makes n + 1 calls and n waits: none after the last."""  # A7, A8
     script = Script(TimeoutError())
     with pytest.raises(TimeoutError):
-        run(script, max_retries=number, sleep=waits)
+        run(script, max_retries=number, max_identical=100, sleep=waits)
     assert script.calls == number + 1
     assert len(waits) == number
 
@@ -140,7 +140,8 @@ def test_a_failure_for_good_ends_a_call_that_was_retried(run, waits):
 def test_the_hook_is_told_the_attempt_the_error_and_the_wait(run, waits):
     """`on_retry(attempt, error, delay)`: the number that failed, from 1, its exception, seconds."""
     errors, told = [TimeoutError("a"), Limited(retry_after="7")], []
-    assert run(Script(*errors, "answer"), on_retry=lambda *it: told.append(it), sleep=waits) == "answer"
+    options = {"on_retry": lambda *it: told.append(it), "sleep": waits, "pacer": None}
+    assert run(Script(*errors, "answer"), **options) == "answer"
     assert told == [(1, errors[0], waits[0]), (2, errors[1], waits[1])]
     assert told[0][1] is errors[0]
     assert 7 <= told[1][2] <= 7.7
@@ -326,7 +327,8 @@ def test_a_strategy_that_raises_does_not_hide_the_users_exception(run, waits, ca
 def test_each_attempt_has_its_note(run, waits):
     """The exception that comes out has one note per attempt: what failed, what was waited, what ended it."""  # A39
     with pytest.raises(TimeoutError) as caught:
-        run(Script(Limited(), ConnectionResetError(), TimeoutError()), backoff=QUICK, max_retries=2, sleep=waits)
+        script = Script(Limited(), ConnectionResetError(), TimeoutError())
+        run(script, backoff=QUICK, max_retries=2, sleep=waits, pacer=None)
     first, second, third = notes(caught.value)
     assert "attempt 1" in first
     assert "Limited" in first
@@ -406,7 +408,7 @@ def test_many_attempts_make_few_notes(run, waits):
     """The history of a long call is bounded, and its end is not what is left out."""  # A41
     error = TimeoutError()
     with pytest.raises(TimeoutError):
-        run(Script(error), max_retries=200, sleep=waits)
+        run(Script(error), max_retries=200, max_identical=300, sleep=waits)
     assert len(notes(error)) < 30
     assert "attempt 1:" in notes(error)[0]
     assert "attempt 201" in notes(error)[-1]
@@ -644,7 +646,7 @@ def test_a_record_has_its_facts_as_attributes(waits, caplog):
     """A structured log finds the function, the attempt, the class, the verdict, the rule and the wait."""
     script = Script(Limited(retry_after="2"))
 
-    @resilient(max_retries=1, sleep=waits)
+    @resilient(max_retries=1, sleep=waits, pacer=None)
     def ask():
         return script()
 

@@ -223,7 +223,7 @@ async def test_a_call_within_a_call_has_its_own_counts(async_waits):
     """A decorated function that calls itself keeps the levels apart."""  # A11
     attempts = []
 
-    @resilient(max_retries=1, sleep=async_waits)
+    @resilient(max_retries=10, sleep=async_waits)
     async def ask(level):
         attempts.append(level)
         if attempts.count(level) == 1:

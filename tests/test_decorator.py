@@ -347,28 +347,6 @@ async def async_generator():
     yield 1
 
 
-@pytest.mark.parametrize(
-    "stream", [generator, async_generator, functools.partial(generator), functools.partial(async_generator)], ids=str
-)
-def test_generators_are_refused_with_what_to_do(stream):
-    """A stream is a TypeError at decoration that names it, says why, and what to decorate."""
-    with pytest.raises(TypeError, match=r"generator.*whole answer"):
-        resilient(stream)
-    with pytest.raises(TypeError, match="generator"):
-        resilient(max_retries=2)(stream)
-
-
-def test_an_object_that_streams_is_refused():
-    """An object whose `__call__` is a generator is one too."""
-
-    class Streaming:
-        def __call__(self):
-            yield 1
-
-    with pytest.raises(TypeError, match="generator"):
-        resilient(Streaming())
-
-
 def test_a_class_is_refused_with_what_to_do():
     """A class is a TypeError that says to decorate its methods."""
     with pytest.raises(TypeError, match=r"not classes.*methods of Agent"):

@@ -11,6 +11,9 @@ from resilient_agent import errors
 
 MADE = {
     "ResilientAgentError": ("something is wrong",),
+    "AttemptTimeout": (2.5, "the first item"),
+    "DeadlineExceeded": (60.0, "it waited"),
+    "CircuitOpen": ("gpt-4o", 12.5),
     "NotStorable": ("$[0].content[2].source", "bytes are no JSON: encode them"),
     "SessionError": ("something is wrong with the session",),
     "InvalidSessionId": ("a session id may not be empty",),
@@ -26,7 +29,7 @@ WAYS = {
     "deepcopy": copy.deepcopy,
     **{f"pickle {n}": lambda e, n=n: pickle.loads(pickle.dumps(e, n)) for n in range(2, pickle.HIGHEST_PROTOCOL + 1)},
 }
-SHOWN = ("path", "reason", "session_id", "holder", "errno", "strerror", "filename")
+SHOWN = ("seconds", "what", "during", "breaker", "wait", "path", "reason", "session_id", "holder", "errno", "strerror", "filename")
 
 
 def make(name):

@@ -1,6 +1,6 @@
-"""Decides what users' tests may import from here: a model server that fails on a script.
+"""Decides what users' tests may import from here: a model server that fails on a script, and time that stands still.
 
-It must not reach into the rest of the library: an agent is tested from outside, over a socket.
+The server must not reach into the rest of the library: an agent is tested from outside, over a socket.
 """
 
 from resilient_agent.testing._steps import (
@@ -15,6 +15,7 @@ from resilient_agent.testing._steps import (
     ToolCall,
 )
 from resilient_agent.testing.fake_llm import FakeLLM, Script
+from resilient_agent.testing.waiting import Waits, no_waiting, switched_off
 
 __all__ = [
     "Answer",
@@ -28,4 +29,7 @@ __all__ = [
     "Step",
     "StreamError",
     "ToolCall",
+    "Waits",
+    "no_waiting",
+    "switched_off",
 ]

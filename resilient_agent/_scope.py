@@ -1,0 +1,73 @@
+"""Which call is running here: what an attempt may ask about itself, and a call about the one around it.
+
+A context variable, so that tasks and threads which an attempt starts know it too. It is set around
+attempts only, never over a wait or a yield. The usual first attempt does not set it, because that
+would cost as much as all the rest of it; unless somebody has loaded `context.py`, where one asks.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Running", "running"]
+
+asked_for = False
+"""Whether this program wants to know about its calls, from the first attempt on: set by `context.py`."""
+
+
+switched_off: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar("resilient_agent_off", default=False)
+"""Whether decorated functions are called plainly in this context (`testing.switched_off`)."""
+
+
+class Running:
+    """One running call, without its arguments: it may outlive the call in a task's context.
+
+    Attributes:
+        function: its name.
+        number: of the attempt, from 1.
+        key: the idempotency key; made when first asked for.
+        clock: what its moments are counted on.
+        ends: the moment of its deadline, or None.
+        ends_anywhere: the same on `time.monotonic`, for calls inside that run by another clock.
+        around: the call that it runs in.
+        budget: its retry budget, so that nobody counts it twice.
+        room: how many attempts a call inside may make at most, or None; set from the first retry on.
+        over: whether it has ended.
+    """
+
+    __slots__ = ("around", "budget", "clock", "ends", "ends_anywhere", "function", "key", "number", "over", "room")
+
+    def __init__(self, function: str, clock: Callable[[], float], around: Running | None) -> None:
+        self.function = function
+        self.number = 1
+        self.key = ""
+        self.clock = clock
+        self.ends: float | None = None
+        self.ends_anywhere: float | None = None
+        self.around = around
+        self.budget: object = None
+        self.room: int | None = None
+        self.over = False
+
+
+_running: Final[contextvars.ContextVar[Running | None]] = contextvars.ContextVar("resilient_agent_call", default=None)
+
+enter = _running.set
+
+
+def leave(token: contextvars.Token[Running | None]) -> None:
+    """The end of what `enter` began."""
+    try:
+        _running.reset(token)
+    except ValueError:  # thrown away in mid-attempt, and finalized in another context: there is nothing to restore
+        return
+
+
+def running() -> Running | None:
+    """The innermost call that runs here and has not ended, or None."""
+    here = _running.get()
+    while here is not None and here.over:
+        here = here.around
+    return here

@@ -1,0 +1,109 @@
+"""What is said about a call: log records, notes on the user's exception.
+
+Decides the words, and that nobody's arguments, messages, headers or keys are among them. Must not
+change what becomes of a call: whatever fails in here is swallowed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from resilient_agent.report import attach
+from resilient_agent.verdict import ErrorType
+
+if TYPE_CHECKING:
+    from resilient_agent._call import Call
+
+__all__ = ["annotate", "broken", "gave_up", "hook_raised", "stepping_down", "stopped", "waiting"]
+
+logger: Final = logging.getLogger("resilient_agent.retry")
+
+_NOTE: Final = "resilient_agent: "
+
+
+def waiting(call: Call, wait: float) -> None:
+    """The call waits and tries again."""
+    paced = " or when the limit opens, together with the other callers" if call.ticket is not None else ""
+    text = "attempt {attempt} failed: {exception} ({rule}); next attempt in {wait_s:.3g} s" + paced
+    _log(logging.WARNING, call, "retry", text, wait_s=wait)
+
+
+def stepping_down(call: Call, name: str) -> None:
+    """A fallback is called."""
+    _log(logging.WARNING, call, "fallback", "{exception} ({rule}): {because}; fallback {fallback}", fallback=name)
+
+
+def stopped(call: Call) -> None:
+    """For good at the first attempt: the exception is left as it is, and only told where it matters."""
+    fatal = call.verdict is not None and call.verdict.error_type is ErrorType.FATAL
+    _log(logging.ERROR if fatal else logging.DEBUG, call, "stop", "{exception} is not retried ({rule}): {because}")
+
+
+def gave_up(call: Call) -> None:
+    """The call ends with an error after more than one attempt, or by a limit."""
+    number = call.attempt_number
+    text = f"gave up after {number} attempt{'s' * (number > 1)}: {{exception}} ({{limit}})"
+    _log(logging.ERROR, call, "gave_up", text, limit=call.limit)
+
+
+def broken(call: Call) -> None:
+    """A strategy, or another function that decides, raised: the call ends."""
+    _log(logging.ERROR, call, "broken", "a retry strategy raised; the call ends here", trace=True)
+
+
+def hook_raised(call: Call) -> None:
+    """A hook raised: nothing changes."""
+    _log(logging.ERROR, call, "hook", "a hook raised; the call goes on", trace=True)
+
+
+def annotate(call: Call, error: BaseException) -> None:
+    """One note per attempt, and the report; the notes of an earlier call of the same exception object go."""
+    lines = [str(attempt.report()) for attempt in call.attempts]
+    lines[-1:] = [f"{line}, gave up: {call.limit}" for line in lines[-1:]]
+    try:
+        kept = [note for note in getattr(error, "__notes__", ()) if not str(note).startswith(_NOTE)]
+        error.__notes__ = kept + [_NOTE + line for line in lines]
+    except Exception:  # an exception may refuse attributes: it comes out all the same
+        logger.debug("no note could be added to a %s", type(error).__name__)
+    attach(call.report(), error)
+
+
+def _facts(call: Call) -> dict[str, Any]:
+    """What may be logged of a failure."""
+    verdict = call.verdict
+    return {
+        "function": call.control.name,
+        "attempt": call.attempt_number,
+        "exception": type(call.error).__name__ if call.error is not None else "",
+        "verdict": verdict.error_type.value if verdict else "",
+        "rule": verdict.rule if verdict else "",
+        "because": verdict.because if verdict else "",
+    }
+
+
+def _log(level: int, call: Call, event: str, text: str, *, trace: bool = False, **more: Any) -> None:
+    """One record, with the facts of the call in its text and as fields. Logging that fails changes nothing."""
+    if not (logger.isEnabledFor(level) and _anybody_listens(level)):
+        return
+    facts = {**_facts(call), **more, "event": event}
+    shown = {**facts, "exception": facts["exception"] or "its result was refused", "rule": facts["rule"] or "retry="}
+    with contextlib.suppress(Exception):
+        logger.log(level, "%s: %s", facts["function"], text.format_map(shown), extra=facts, exc_info=trace)
+
+
+def _anybody_listens(level: int) -> bool:
+    """Whether a handler would take the record: to make one costs more than all else of a retry.
+
+    Where no handler is set up at all, Python's last resort prints it.
+    """
+    found = False
+    here: logging.Logger | None = logger
+    while here is not None:
+        for handler in here.handlers:
+            found = True
+            if level >= handler.level and type(handler) is not logging.NullHandler:
+                return True
+        here = here.parent if here.propagate else None
+    return not found

@@ -1,0 +1,122 @@
+"""`Rung`: what is called where the function itself cannot answer, and when.
+
+Decides whether a rung stands for a failure. Does not call it: to the machinery a rung is one more
+attempt, of another function.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from resilient_agent.verdict import ErrorType
+
+if TYPE_CHECKING:
+    import tenacity
+
+    from resilient_agent.verdict import Classification
+
+__all__ = ["Arguments", "Rung", "as_arguments", "ladder", "stands_for"]
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rung:
+    """A step of a fallback ladder: `@resilient(fallback=[Rung(shorter), Rung(smaller)])`.
+
+    Each rung is called once, in order, with the arguments of the call, until one answers. What
+    it raises is chained to the first error; where that is not worth another try (`FATAL`,
+    `NON_RETRYABLE`), the rungs below it are left alone.
+
+    Args:
+        fn: what to call; for a coroutine function a coroutine function or a plain one, for a
+            plain function a plain one, for a stream one of the same kind.
+        when: called with the `Classification` of the failure: whether this rung can help. A
+            prompt that is too long can only go to a larger model. Always, when not given.
+        transform: called with the call's state (`.args`, `.kwargs`, `.error`): the arguments for
+            this rung, as `(args, kwargs)` or as a dict of keyword arguments that replace those of
+            the call.
+        name: how reports and logs call it; the function's own name when not given.
+
+    Example:
+        >>> from resilient_agent import resilient
+        >>> class TooLong(Exception):
+        ...     code = "context_length_exceeded"
+        >>> def halved(call):
+        ...     return {"text": call.kwargs["text"][: len(call.kwargs["text"]) // 2]}
+        >>> def brief(*, text):
+        ...     return f"read {len(text)} letters"
+        >>> @resilient(fallback=Rung(brief, transform=halved))
+        ... def ask(*, text):
+        ...     raise TooLong("maximum context length exceeded")
+        >>> ask(text="x" * 100)
+        'read 50 letters'
+        >>> ask.call_report().rung
+        'brief'
+    """
+
+    fn: Callable[..., Any]
+    when: Callable[[Classification], bool] | None = None
+    transform: Callable[[tenacity.RetryCallState], Arguments | dict[str, Any]] | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("fn", "when", "transform"):
+            value = getattr(self, name)
+            if not callable(value) and not (value is None and name != "fn"):
+                raise TypeError(f"{name} of a Rung must be callable, not {value!r}")
+        if not self.name:
+            behind = getattr(self.fn, "func", self.fn)  # a partial's
+            object.__setattr__(self, "name", getattr(behind, "__name__", type(behind).__name__))
+
+
+def ladder(fallback: Callable[..., Any] | Rung | Sequence[Callable[..., Any] | Rung] | None) -> tuple[Rung, ...]:
+    """What was given as `fallback=`, as rungs.
+
+    Raises:
+        TypeError: something in it can be no rung.
+    """
+    if fallback is None:
+        return ()
+    if isinstance(fallback, Rung):
+        return (fallback,)
+    if callable(fallback):
+        return (Rung(fallback),)
+    steps: Any = fallback  # whatever was given
+    if not isinstance(steps, Sequence) or not all(isinstance(step, Rung) or callable(step) for step in steps):
+        raise TypeError(f"fallback must be a function, a Rung or a sequence of them, not {fallback!r}")
+    return tuple(step if isinstance(step, Rung) else Rung(step) for step in steps)
+
+
+def stands_for(rung: Rung, verdict: Classification, *, exhausted: bool) -> bool:
+    """Whether a rung may be called after a failure.
+
+    Args:
+        rung: the rung.
+        verdict: the judgement of the failure.
+        exhausted: whether failures that were worth a retry count as well.
+    """
+    kind = verdict.error_type
+    if kind is not ErrorType.DEGRADED and not (exhausted and kind is ErrorType.RETRYABLE):
+        return False
+    return rung.when is None or bool(rung.when(verdict))
+
+
+def as_arguments(given: Any, args: tuple[Any, ...], kwargs: dict[str, Any], whose: str) -> Arguments:
+    """New arguments in full, from what a user's function gave.
+
+    Args:
+        given: `(args, kwargs)`, or a dict of the keyword arguments that change.
+        args: the call's own, as are `kwargs`.
+        whose: the user's function, for the error.
+
+    Raises:
+        TypeError: it gave something else.
+    """
+    if isinstance(given, dict):
+        return args, {**kwargs, **given}
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict):
+        return tuple(given[0]), given[1]
+    raise TypeError(f"{whose} must give (args, kwargs) or a dict of keyword arguments, not {given!r}")

@@ -1,0 +1,156 @@
+"""What became of a call, as a value: `CallReport`, one `AttemptReport` for each attempt.
+
+Says what is known when a call has ended. Does not know how it was found out (`_call.py`), nor in
+which task or thread somebody asks (`context.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any, Final, Literal
+
+from resilient_agent.verdict import ErrorType
+
+__all__ = ["AttemptReport", "CallReport", "attach", "report_of"]
+
+_ATTRIBUTE: Final = "resilient_agent_report"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AttemptReport:
+    """One attempt that failed, or the one that answered.
+
+    Attributes:
+        number: from 1.
+        error: the class of what it raised, by name; empty where it returned.
+        verdict: what the classifier made of that; None where it returned, or was not judged.
+        rule: the rule that decided.
+        because: its reason.
+        wait: the seconds that the call waited by itself after this attempt.
+        paced: the seconds that it waited in the pacer after this attempt, together with others.
+        elapsed: the seconds that the attempt took; None for a first attempt, which is made
+            without looking at a clock unless something asks for it.
+        rung: the name of the fallback that was called; empty for the function itself.
+    """
+
+    number: int
+    error: str = ""
+    verdict: ErrorType | None = None
+    rule: str = ""
+    because: str = ""
+    wait: float = 0.0
+    paced: float = 0.0
+    elapsed: float | None = None
+    rung: str = ""
+
+    def __str__(self) -> str:
+        who = f" of fallback {self.rung!r}" if self.rung else ""
+        rule = f" ({self.rule})" if self.rule else ""
+        line = f"attempt {self.number}{who}: {self.error or 'answered'}{rule}"
+        if self.wait or self.paced:
+            line += f", waited {self.wait + self.paced:.3g} s"
+        return f"{line} for the limit" if self.paced > self.wait else line
+
+
+@dataclasses.dataclass(frozen=True)
+class CallReport:
+    """What became of one call of a decorated function. Immutable; survives `pickle` and `copy`.
+
+    Attributes:
+        function: its qualified name.
+        outcome: `"succeeded"`, `"failed"` or `"cancelled"`.
+        attempts: the attempts in order; of very many the first two and the last.
+        requests: how many attempts there were, those counted that an SDK or another decorated
+            function made below this one.
+        waited: seconds waited between attempts by this call alone.
+        paced: seconds waited in the pacer.
+        worked: seconds spent in attempts, as far as they were measured (see `AttemptReport`).
+        limit: which limit ended the call, in words; empty where none did.
+        server_wait: the seconds that the server asked for last, or None.
+        rung: the name of the fallback that answered; empty where the function itself did.
+        delivered: of a stream that broke, the items that had been handed out; not pickled.
+
+    Example:
+        >>> from resilient_agent import resilient
+        >>> answers = iter([ConnectionResetError("connection reset by peer"), "42"])
+        >>> @resilient(sleep=lambda seconds: None)
+        ... def ask():
+        ...     answer = next(answers)
+        ...     if isinstance(answer, Exception):
+        ...         raise answer
+        ...     return answer
+        >>> ask()
+        '42'
+        >>> report = ask.call_report()
+        >>> report.outcome, report.requests, [attempt.error for attempt in report.attempts]
+        ('succeeded', 2, ['ConnectionResetError', ''])
+    """
+
+    function: str
+    outcome: Literal["succeeded", "failed", "cancelled"] = "succeeded"
+    attempts: tuple[AttemptReport, ...] = (AttemptReport(1),)
+    requests: int = 1
+    waited: float = 0.0
+    paced: float = 0.0
+    worked: float = 0.0
+    limit: str = ""
+    server_wait: float | None = None
+    rung: str = ""
+    delivered: tuple[Any, ...] = dataclasses.field(default=(), compare=False)
+
+    @property
+    def because(self) -> str:
+        """Why the last failed attempt failed, in the words of its rule; empty where none failed."""
+        return next((attempt.because for attempt in reversed(self.attempts) if attempt.error), "")
+
+    def __str__(self) -> str:
+        head = f"{self.function} {self.outcome} after {self.requests} request{'s' * (self.requests != 1)}"
+        waits = f"{self.waited:.3g} s waiting, {self.paced:.3g} s for a limit, {self.worked:.3g} s working"
+        ends = [f"ended by: {self.limit}"] if self.limit else []
+        ends += [f"answered by fallback {self.rung!r}: {self.because}"] if self.rung else []
+        return "\n  ".join([f"{head} ({waits})", *map(str, self.attempts), *ends])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return _rebuild, ({**values, "delivered": ()},)  # items of a stream may be anything, an open socket as well
+
+
+def report_of(error: BaseException) -> CallReport | None:
+    """The report of the call that ended with this exception; None where its first attempt failed for good.
+
+    Of the exception itself, or else of the nearest one behind it.
+
+    Args:
+        error: what came out of a decorated function.
+
+    Example:
+        >>> from resilient_agent import resilient
+        >>> @resilient(max_retries=1, sleep=lambda seconds: None)
+        ... def ask():
+        ...     raise ConnectionResetError("connection reset by peer")
+        >>> try:
+        ...     ask()
+        ... except ConnectionResetError as error:
+        ...     print(report_of(error).limit)
+        max_retries=1
+    """
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        report = getattr(link, "__dict__", {}).get(_ATTRIBUTE)
+        if isinstance(report, CallReport):
+            return report
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return None
+
+
+def attach(report: CallReport, error: BaseException) -> None:
+    """Let an exception carry the report, if it takes attributes at all."""
+    with contextlib.suppress(Exception):
+        error.__dict__[_ATTRIBUTE] = report
+
+
+def _rebuild(values: dict[str, Any]) -> CallReport:
+    return CallReport(**values)

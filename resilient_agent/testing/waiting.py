@@ -1,0 +1,81 @@
+"""`no_waiting` and `switched_off`: how the tests of an agent rule the decorated functions that they run.
+
+Decides what stands in for a wait. Scoped: in force in the block, in the tasks and threads that are
+started there, and nowhere else; so tests that run side by side do not meet, and blocks nest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from resilient_agent import _scope, clock
+
+__all__ = ["Waits", "no_waiting", "switched_off"]
+
+
+class Waits(list[float]):
+    """The seconds that calls would have waited, in order.
+
+    Example:
+        >>> Waits([1.0, 2.5]).total
+        3.5
+    """
+
+    @property
+    def total(self) -> float:
+        """All of them together."""
+        return sum(self)
+
+
+@contextlib.contextmanager
+def no_waiting() -> Iterator[Waits]:
+    """Within the block decorated functions wait for nothing; what they would have waited is recorded.
+
+    For a call the time is taken as passed, so that deadlines and rate limits are kept as ever. Not
+    for what is being called: a `timeout=` and a server's own waits take their real time.
+
+    Yields:
+        The waits so far, a list of seconds that grows.
+
+    Example:
+        >>> from resilient_agent import resilient
+        >>> @resilient(max_retries=2)
+        ... def ask():
+        ...     raise ConnectionResetError("connection reset by peer")
+        >>> with no_waiting() as waits:
+        ...     try:
+        ...         ask()
+        ...     except ConnectionResetError:
+        ...         pass
+        >>> len(waits), 0.5 < waits.total < 5
+        (2, True)
+    """
+    waits = Waits()
+    token = clock.instead_of_sleeping.set(waits.append)
+    try:
+        yield waits
+    finally:
+        clock.instead_of_sleeping.reset(token)
+
+
+@contextlib.contextmanager
+def switched_off() -> Iterator[None]:
+    """Within the block decorated functions are called plainly: once, and what they raise comes out at once.
+
+    Example:
+        >>> from resilient_agent import resilient
+        >>> @resilient
+        ... def ask():
+        ...     raise ConnectionResetError("connection reset by peer")
+        >>> with switched_off():
+        ...     ask()
+        Traceback (most recent call last):
+            ...
+        ConnectionResetError: connection reset by peer
+    """
+    token = _scope.switched_off.set(True)
+    try:
+        yield
+    finally:
+        _scope.switched_off.reset(token)
