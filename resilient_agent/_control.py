@@ -18,7 +18,7 @@ import tenacity
 from resilient_agent import _scope
 from resilient_agent._call import Call
 from resilient_agent._course import gives_up_at_once
-from resilient_agent._shapes import ENCODE, ENVIRON, is_async_stream, is_coroutine_callable, is_stream, shell
+from resilient_agent._shapes import is_async_stream, is_coroutine_callable, is_stream, shell
 from resilient_agent._statistics import Statistics, last_report
 from resilient_agent._streams import stream_shell
 from resilient_agent.classify import ErrorClassifier
@@ -52,7 +52,9 @@ _SETTINGS: Final = ("sleep", "stop", "wait", "retry", "before", "after", "before
 _INTERRUPTING: Final = ("timeout", "first_item_timeout", "item_timeout")
 _CALLED: Final = ("on_retry", "sleep", "before", "after", "before_sleep", "retry", "wait", "stop", "resume")
 _STREAM_ONLY: Final = ("commit_when", "resume", "first_item_timeout", "item_timeout")
-_VARIABLES: Final = tuple(ENCODE(name) for name in VARIABLES)
+# Where `os.environ` keeps its values: to look there costs a twentieth of looking at `os.environ` itself.
+_ENVIRON: Final[Any] = getattr(os.environ, "_data", os.environ)
+_VARIABLES: Final = tuple(map(getattr(os.environ, "encodekey", str), VARIABLES))
 _WATCHED_STREAM: Final = ("commit_when", "first_item_timeout", "item_timeout")
 _KNOWN: Final = frozenset(field.name for field in dataclasses.fields(Policy))
 
@@ -145,14 +147,15 @@ class Controller(tenacity.BaseRetrying):
         self.waits_by_error = type(self.wait) is wait_by_error and self.policy.backoff is None
         chosen = getattr(self.retry, "classifier", None) or self.policy.classifier
         self.classifier: ErrorClassifier = self._default_stop.classifier if chosen is None else chosen
+        limits = self.limits()
         self.direct = (
             self.enabled
             and self.before is None
             and self.budget is None
             and self.breaker is None
             and all(getattr(self.policy, setting) is None for setting in _WATCHED_STREAM)
-            and _endless(self.policy.deadline)
-            and _endless(self.policy.timeout)
+            and limits.deadline is None
+            and limits.timeout is None
             and _exceptions_only(self.retry)
             and type(self.stop) in _TIMELESS
         )
@@ -173,13 +176,18 @@ class Controller(tenacity.BaseRetrying):
     def limits(self) -> Limits:
         """The numbers that bound a call: argument, environment or default, in this order.
 
+        A first attempt that nobody watches does not look here: a limit of time that the environment
+        gets while the program runs counts from the first failure on.
+
         What the environment says wrongly is warned of and left out: it must not take the place of
         the failure that is being dealt with.
         """
-        seen = tuple(map(ENVIRON.get, _VARIABLES))
+        seen = tuple(map(_ENVIRON.get, _VARIABLES))
         if self._resolved is None or self._resolved[0] != seen:
             limits, problems = resolve(self.policy, os.environ)
             self._resolved = seen, limits  # at once: another thread may read it
+            if self._built:
+                self._plan()
             for problem in problems:
                 warnings.warn(f"{problem}; it is left out", RuntimeWarning, stacklevel=2)
         return self._resolved[1]

@@ -104,7 +104,8 @@ def gives_up_at_once(call: Call) -> bool:
 def _tried(call: Call) -> Question:
     """Make an attempt, unless it was made; whether there is to be another one, after a wait that is over then."""
     if call.outcome_timestamp is None:
-        yield from _hook(call.control.before, call)
+        if call.control.before is not None:
+            yield from _hook(call.control.before, call)
         if not (yield from _admitted(call)):
             return False
         _counted(call)
@@ -119,9 +120,10 @@ def _tried(call: Call) -> Question:
 
 def _admitted(call: Call) -> Question:
     """Whether the attempt may set out: when the pacer says so, and if the breaker does."""
-    lane, control = call.lane, call.control
+    control = call.control
     if not _fits(call, 0.0, 0.0):
         return False
+    lane = call.lane if control.gate.active else None
     if lane is not None and lane.active:
         if call.ticket is None:
             call.ticket = lane.ticket()
@@ -211,16 +213,22 @@ def _decided(call: Call) -> Generator[Any, Any, tuple[bool, str]]:
     control = call.control
     if call.error is not None and call.verdict is None:
         _judged(call)
-    wanted = isinstance(call.error, tenacity.TryAgain) or (yield from _ask(control.retry, call))
+    wanted: Any = isinstance(call.error, tenacity.TryAgain) or control.retry(call)
+    if type(wanted) not in _PLAIN:
+        wanted = yield from _answered(wanted)
     _settle(call, wanted)
     if not wanted:
         return False, ""
     if call.error is None:
         call.refused()
-    yield from _hook(control.after, call)
-    call.upcoming_sleep = max(0.0, float((yield from _ask(control.wait, call))))
+    if control.after is not None:
+        yield from _hook(control.after, call)
+    wait: Any = control.wait(call)
+    if type(wait) not in _PLAIN:
+        wait = yield from _answered(wait)
+    call.upcoming_sleep = max(0.0, float(wait))
     limit = _limit(call)
-    if not limit and not control.stops_by_error and (yield from _ask(control.stop, call)):
+    if not limit and not control.stops_by_error and (yield from _answered(control.stop(call))):
         limit = call.judge.limit or _spelled(control.stop)
     _tell_lane(call)
     return True, limit or _handed_out(call) or _out_of_time(call) or _out_of_budget(call)
@@ -240,8 +248,9 @@ def _settle(call: Call, wanted: bool) -> None:
     call.settle("succeeded" if verdict is None else verdict)
     if wanted and verdict is not None:
         return  # the lane is told when the wait is known
-    lane, now = call.lane, call.now()
+    lane = call.lane if call.ticket is not None else None
     if lane is not None and call.ticket is not None:
+        now = call.now()
         # Whatever came back, a server at work has sent it; unless nothing did.
         if verdict is None or verdict.error_type is not ErrorType.RETRYABLE:
             lane.succeeded(call.ticket, now)
@@ -250,8 +259,11 @@ def _settle(call: Call, wanted: bool) -> None:
 
 def _tell_lane(call: Call) -> None:
     """Tell the others of a limit or an overload, and wait with them in place of alone."""
-    verdict, lane = call.verdict, call.lane
-    if verdict is None or lane is None or call.rung is not None:
+    verdict = call.verdict
+    if verdict is None or call.rung is not None or not (verdict.load or call.ticket):
+        return
+    lane = call.lane
+    if lane is None:
         return
     if not verdict.load:
         if call.ticket is not None:
@@ -295,7 +307,7 @@ def _resumed(call: Call) -> Generator[Any, Any, str]:
     resume = call.control.resume
     assert resume is not None  # noqa: S101 - asked where there is one
     try:
-        given = yield from _ask(lambda _: resume(list(call.delivered), call), call)
+        given = yield from _answered(resume(list(call.delivered), call))
         if given is None:
             return "the stream had begun, and resume= gave no arguments to go on with"
         call.args, call.kwargs = as_arguments(given, call.args, call.kwargs, "resume")
@@ -307,9 +319,9 @@ def _resumed(call: Call) -> Generator[Any, Any, str]:
 
 def _out_of_time(call: Call) -> str:
     """Whether the next attempt would begin after the nearest deadline."""
-    wait, lane = call.upcoming_sleep, call.lane
-    if call.ticket is not None and lane is not None:
-        wait = max(wait, lane.floor(call.now()))
+    wait = call.upcoming_sleep
+    if call.ticket is not None and call.lane is not None:
+        wait = max(wait, call.lane.floor(call.now()))
     left = call.time_left()
     if wait < left:
         return ""
@@ -439,22 +451,19 @@ def _chain(error: BaseException, first: BaseException | None) -> None:
 # Asking
 
 
-def _ask(strategy: Callable[[Any], Any], call: Call) -> Generator[Any, Any, Any]:
-    """What a strategy says, awaited by the driver where it is a coroutine's."""
-    answer = strategy(call)
-    if type(answer) not in _PLAIN and inspect.isawaitable(answer):
+def _answered(answer: Any) -> Generator[Any, Any, Any]:
+    """What a strategy or hook says, awaited by the driver where it is a coroutine's."""
+    if inspect.isawaitable(answer):
         answer = yield answer
         if isinstance(answer, Raised):
             raise answer.error
     return answer
 
 
-def _hook(hook: Callable[[Any], Any] | None, call: Call) -> Generator[Any, Any, None]:
+def _hook(hook: Callable[[Any], Any], call: Call) -> Generator[Any, Any, None]:
     """Call a hook. Whatever it raises is logged: a watcher cannot change the call's outcome."""
-    if hook is None:
-        return
     try:
-        yield from _ask(hook, call)
+        yield from _answered(hook(call))
     except Exception:
         telling.hook_raised(call)
 

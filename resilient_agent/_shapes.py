@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from resilient_agent._control import Controller
 
 __all__ = [
-    "ENCODE",
-    "ENVIRON",
     "drive",
     "drive_async",
     "is_async_stream",
@@ -36,13 +33,6 @@ __all__ = [
     "shell",
     "takes_direct_path",
 ]
-
-ENVIRON: Final[Any] = getattr(os.environ, "_data", os.environ)
-"""Where `os.environ` keeps its values: to look there costs a twentieth of looking at `os.environ` itself."""
-ENCODE: Final[Any] = getattr(os.environ, "encodekey", str)
-"""How it writes the names there."""
-_DEADLINE: Final = ENCODE("RESILIENT_AGENT_DEADLINE")
-_TIMEOUT: Final = ENCODE("RESILIENT_AGENT_TIMEOUT")
 
 
 def shell(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
@@ -78,18 +68,12 @@ def _behind(fn: Any) -> Any:
 
 
 def _plain(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
-    pacer, environ, scope = control.gate, ENVIRON, _scope
+    pacer, scope = control.gate, _scope
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if control.stale:
             forget(control)
-        if (
-            control.direct
-            and not pacer.active
-            and not scope.asked_for
-            and _DEADLINE not in environ
-            and _TIMEOUT not in environ
-        ):
+        if control.direct and not pacer.active and not scope.asked_for:
             try:
                 return fn(*args, **kwargs) if kwargs else fn(*args)
             except Exception as error:
@@ -106,18 +90,12 @@ def _plain(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
 
 
 def _coroutine(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
-    pacer, environ, scope = control.gate, ENVIRON, _scope
+    pacer, scope = control.gate, _scope
 
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         if control.stale:
             forget(control)
-        if (
-            control.direct
-            and not pacer.active
-            and not scope.asked_for
-            and _DEADLINE not in environ
-            and _TIMEOUT not in environ
-        ):
+        if control.direct and not pacer.active and not scope.asked_for:
             try:
                 return await fn(*args, **kwargs) if kwargs else await fn(*args)
             except Exception as error:
@@ -135,13 +113,7 @@ def _coroutine(fn: Callable[..., Any], control: Controller) -> Callable[..., Any
 
 def takes_direct_path(control: Controller) -> bool:
     """Whether a first attempt may be made as if nobody watched. The two wrappers above have it spelled out."""
-    return (
-        control.direct
-        and not control.gate.active
-        and not _scope.asked_for
-        and _DEADLINE not in ENVIRON
-        and _TIMEOUT not in ENVIRON
-    )
+    return control.direct and not control.gate.active and not _scope.asked_for
 
 
 def drive(call: Call) -> Any:

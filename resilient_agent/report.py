@@ -135,6 +135,8 @@ def report_of(error: BaseException) -> CallReport | None:
         ...     print(report_of(error).limit)
         max_retries=1
     """
+    if not error.__dict__ and error.__cause__ is None and error.__context__ is None:
+        return None
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

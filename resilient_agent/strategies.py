@@ -144,7 +144,9 @@ def _words(error: BaseException) -> str:
 def judge_of(state: tenacity.RetryCallState, classifier: ErrorClassifier) -> Judge:
     """The judge of this call for this classifier; it lives and dies with the state."""
     # By identity: a classifier of a user's own need not be hashable. The judge keeps it alive.
-    judges: dict[int, Judge] = state.__dict__.setdefault(_JUDGES, {})
+    judges: dict[int, Judge] | None = state.__dict__.get(_JUDGES)
+    if judges is None:
+        judges = state.__dict__[_JUDGES] = {}
     judge = judges.get(id(classifier))
     if judge is None:
         judge = judges[id(classifier)] = Judge(classifier)
@@ -167,11 +169,11 @@ class _ByError:
 
     def _judge(self, state: tenacity.RetryCallState) -> Judge | None:
         """The judge, having judged the state's failure; None where the attempt did not fail."""
-        error = _error_of(state)
-        if error is None:
-            return None
         judge = judge_of(state, self.classifier)
-        if judge.attempt != state.attempt_number or judge.verdict is None:
+        if judge.attempt != state.attempt_number:  # else it failed, and was judged
+            error = _error_of(state)
+            if error is None:
+                return None
             judge.judge(error, state.attempt_number)
         return judge
 

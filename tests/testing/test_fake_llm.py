@@ -104,7 +104,7 @@ def raised_by(stream):
     got = []
     try:
         for event in stream:
-            got.append(event)  # noqa: PERF402 - what came before the error is wanted
+            got.append(event)
     except Exception as error:
         return got, error
     return got, None
@@ -805,7 +805,7 @@ class TestAsync:
             got, broken = [], None
             try:
                 async for event in await message(client, stream=True):
-                    got.append(event)  # noqa: PERF401 - what came before the error is wanted
+                    got.append(event)
             except Exception as error:
                 broken = type(error).__name__
             assert len(deltas(got)) == 3
