@@ -29,7 +29,20 @@ WAYS = {
     "deepcopy": copy.deepcopy,
     **{f"pickle {n}": lambda e, n=n: pickle.loads(pickle.dumps(e, n)) for n in range(2, pickle.HIGHEST_PROTOCOL + 1)},
 }
-SHOWN = ("seconds", "what", "during", "breaker", "wait", "path", "reason", "session_id", "holder", "errno", "strerror", "filename")
+SHOWN = (
+    "seconds",
+    "what",
+    "during",
+    "breaker",
+    "wait",
+    "path",
+    "reason",
+    "session_id",
+    "holder",
+    "errno",
+    "strerror",
+    "filename",
+)
 
 
 def make(name):

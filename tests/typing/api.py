@@ -8,25 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, assert_type
 
 import tenacity
 
 from resilient_agent import (
     AsyncSession,
+    Attempts,
     BackoffConfig,
+    CallReport,
+    CircuitBreaker,
     Classification,
     ConversationRecovery,
     ErrorClassifier,
     ErrorType,
     Interruption,
+    Pacer,
+    Policy,
     Resilient,
+    RetryBudget,
     RetryExecutor,
     Rule,
+    Rung,
     Session,
     When,
+    attempts,
+    current_attempt,
     interrupted_sessions,
+    last_call,
+    report_of,
     resilient,
     retry_if_retryable,
     session_guard,
@@ -119,7 +130,7 @@ async def awaits_methods() -> None:
 assert_type(plain.retry_with(max_retries=5, wait=tenacity.wait_none())("why?"), list[str])
 plain.retry_with(max_retry=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 resilient(max_retries="2")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
-attempts: int = plain.statistics["attempt_number"]
+attempt_number: int = plain.statistics["attempt_number"]
 more_attempts: int = agent.ask.statistics["attempt_number"]
 plain.retry.wait = tenacity.wait_none()
 assert_type(plain.__wrapped__("why?"), list[str])
@@ -177,3 +188,59 @@ async def sessions() -> None:
     assert_type(await RetryExecutor().execute_with_retry(awaits, max_retries=1), None)
     assert_type(await RetryExecutor().execute_with_retry(str, 1), str)
     assert_type(await ConversationRecovery().restore_snapshot("ticket-42"), dict[str, Any] | None)
+
+
+# -- the call policy ---------------------------------------------------------------------------
+
+
+@resilient(commit_when=bool, resume=lambda partial, call: {"start": len(partial)}, first_item_timeout=60)
+async def words(text: str, start: int = 0) -> AsyncGenerator[str, None]:
+    for word in text.split()[start:]:
+        yield word
+
+
+@resilient
+def lines(text: str) -> Generator[str, None, int]:
+    yield from text.splitlines()
+    return 1
+
+
+def first_letter(question: str) -> str:
+    return question[:1]
+
+
+@resilient(Policy(max_retries=2), pacer=Pacer(name="shared"), pace_by=first_letter, timeout=30)
+async def paced(question: str) -> str:
+    return question
+
+
+@resilient(
+    fallback=[plain, Rung(plain, when=lambda verdict: verdict.load == "", transform=lambda call: {"limit": 1})],
+    on_exhausted=True,
+    budget=RetryBudget(share=0.1),
+    breaker=CircuitBreaker(name="gateway"),
+)
+def guarded(question: str) -> list[str]:
+    return [question, current_attempt().idempotency_key]
+
+
+assert_type(words("a b"), AsyncGenerator[str, None])
+assert_type(lines("a"), Generator[str, None, int])
+assert_type(guarded("why?"), list[str])
+assert_type(guarded.call_report(), CallReport)
+assert_type(last_call(), CallReport | None)
+assert_type(report_of(ValueError()), CallReport | None)
+assert_type(attempts(Policy(), max_retries=3), Attempts)
+assert_type(Policy.from_dict({"max_retries": 2}).replace(deadline=5), Policy)
+resilient(max_retrys=2)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+resilient(deadline="soon")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+
+
+async def in_a_loop() -> None:
+    assert_type(await paced("why?"), str)
+    async for attempt in attempts(timeout=5):
+        with attempt:
+            assert_type(attempt.number, int)
+    for attempt in attempts():
+        with attempt:
+            pass
