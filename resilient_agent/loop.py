@@ -6,7 +6,7 @@ where it always is (`_course.py`): this is one more driver, for plain code and f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, Unpack
 
@@ -15,7 +15,7 @@ import anyio
 from resilient_agent import clock
 from resilient_agent._call import Call
 from resilient_agent._control import Controller, check_plain
-from resilient_agent._course import ATTEMPT, Script, conduct, next_step, once
+from resilient_agent._course import ATTEMPT, conduct, next_step, once
 from resilient_agent._shapes import perform, perform_async
 
 if TYPE_CHECKING:
@@ -71,48 +71,72 @@ class Attempts:
 
     def __iter__(self) -> Iterator[Attempt]:
         check_plain(self._control)
-        return self._loop()
+        return _Rounds(self._control, clock.monotonic, scoped=False)
 
-    def _loop(self) -> Iterator[Attempt]:
-        call = Call(self._control, _no_function, (), {}, clock.monotonic)
-        script, answer = self._script(call), None
-        try:
-            while (step := next_step(script, answer)) is not None:
-                answer = None
-                if step is ATTEMPT:
-                    attempt = Attempt(call, scoped=False)
-                    yield attempt
-                    if attempt.went_through():
-                        return
-                else:
-                    answer = perform(call, step)
-            call.result()
-        finally:
-            call.close()
-
-    async def __aiter__(self) -> AsyncIterator[Attempt]:
-        call = Call(self._control, _no_function, (), {}, anyio.current_time)
-        script, answer = self._script(call), None
-        try:
-            while (step := next_step(script, answer)) is not None:
-                answer = None
-                if step is ATTEMPT:
-                    attempt = Attempt(call, scoped=True)
-                    yield attempt
-                    if attempt.went_through():
-                        return
-                else:
-                    answer = await perform_async(call, step)
-            call.result()
-        finally:
-            call.close()
-
-    def _script(self, call: Call) -> Script:
-        return conduct(call) if self._control.switched_on() else once(call)
+    def __aiter__(self) -> AsyncIterator[Attempt]:
+        return _Rounds(self._control, anyio.current_time, scoped=True)
 
     def call_report(self) -> CallReport:
         """What became of the last loop in this task or thread."""
         return self._control.call_report()
+
+
+class _Rounds:
+    """One loop. No generator: an async one that is left by `return` would be closed late, in another task."""
+
+    def __init__(self, control: Controller, clock: Callable[[], float], *, scoped: bool) -> None:
+        self._call = Call(control, _no_function, (), {}, clock)
+        self._script = conduct(self._call) if control.switched_on() else once(self._call)
+        self._scoped = scoped
+        self._attempt: Attempt | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Attempt:
+        self._check()
+        answer = None
+        try:
+            while (step := next_step(self._script, answer)) is not None:
+                if step is ATTEMPT:
+                    return self._begun()
+                answer = perform(self._call, step)
+            self._call.result()
+        except BaseException:
+            self._call.close()
+            raise
+        raise StopIteration
+
+    async def __anext__(self) -> Attempt:
+        self._check()
+        answer = None
+        try:
+            while (step := next_step(self._script, answer)) is not None:
+                if step is ATTEMPT:
+                    return self._begun()
+                answer = await perform_async(self._call, step)
+            self._call.result()
+        except BaseException:
+            self._call.close()
+            raise
+        raise StopAsyncIteration
+
+    def _begun(self) -> Attempt:
+        self._attempt = Attempt(self._call, scoped=self._scoped)
+        return self._attempt
+
+    def _check(self) -> None:
+        """The body of the loop is through: it has to have entered its attempt."""
+        if self._attempt is None:
+            return
+        if self._attempt.state != "left":
+            self._call.close()
+            raise RuntimeError("the body of the loop did not enter its attempt: put the code into `with attempt:`")
+        if self._call.ended == "succeeded":
+            raise StopAsyncIteration if self._scoped else StopIteration
 
 
 class Attempt:
@@ -120,6 +144,7 @@ class Attempt:
 
     Attributes:
         number: from 1.
+        state: whether it was entered, and left again.
     """
 
     def __init__(self, call: Call, *, scoped: bool) -> None:
@@ -127,12 +152,12 @@ class Attempt:
         self._call = call
         self._scoped = scoped
         self._scope: anyio.CancelScope | None = None
-        self._state: Literal["new", "entered", "left"] = "new"
+        self.state: Literal["new", "entered", "left"] = "new"
 
     def __enter__(self) -> Self:
-        if self._state != "new":
+        if self.state != "new":
             raise RuntimeError("an attempt is entered once: `with attempt:` in the body of its loop")
-        self._state = "entered"
+        self.state = "entered"
         ends = self._call.attempt_ends() if self._scoped else None
         if ends is not None:
             self._scope = anyio.CancelScope(deadline=ends).__enter__()
@@ -142,7 +167,7 @@ class Attempt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        self._state = "left"
+        self.state = "left"
         call, scope = self._call, self._scope
         call.exit()
         if scope is not None and scope.__exit__(kind, error, trace):
@@ -156,12 +181,6 @@ class Attempt:
             call.close()
             return False
         return True  # where it is not tried again, the loop raises it
-
-    def went_through(self) -> bool:
-        """Whether the block succeeded; asked when the body of the loop is through."""
-        if self._state != "left":
-            raise RuntimeError("the body of the loop did not enter its attempt: put the code into `with attempt:`")
-        return self._call.ended == "succeeded"
 
 
 def _no_function() -> None:
