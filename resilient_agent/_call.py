@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tenacity
 
-from resilient_agent import _scope, clock
+from resilient_agent import _scope
 from resilient_agent import _statistics as statistics
+from resilient_agent import clock as clock_room
 from resilient_agent._once import once
 from resilient_agent._scope import Running
 from resilient_agent.classify.below import sdk_retries
@@ -116,6 +117,7 @@ class Call(tenacity.RetryCallState):
         value: what it returned.
         verdict: the classifier's judgement of `error`, or None.
         attempts: an `Attempt` for each that failed; of very many the first two and the last.
+        passed: seconds that are taken as passed on top of the clock's.
         requests: how many requests were made, those counted that were repeated below this call.
         ended: how the call ended.
         limit: which limit ended it, in words.
@@ -139,7 +141,7 @@ class Call(tenacity.RetryCallState):
         self.args = args
         self.kwargs = kwargs
         self._clock = clock
-        self._skipped = 0.0  # seconds that were waited for in a test without passing
+        self.passed = clock_room.standing_still.get() or clock_room.Passed()
         self.start_time = clock()
         self.attempt_number = 1
         self.outcome_timestamp: float | None = None
@@ -191,7 +193,9 @@ class Call(tenacity.RetryCallState):
     @once
     def lane(self) -> Lane | None:
         """Where this call waits together with others; None where it is not paced."""
-        return self.control.lane_for(self.args, self.kwargs, self.now())
+        return self.control.lane_for(
+            self.args, self.kwargs, self.now(), self.passed.replaced if self.passed.told else None
+        )
 
     @once
     def around(self) -> Running | None:
@@ -200,11 +204,11 @@ class Call(tenacity.RetryCallState):
 
     def now(self) -> float:
         """The moment on the call's clock, in seconds."""
-        return self._clock() + self._skipped
+        return self._clock() + self.passed.seconds
 
     def skip(self, until: float) -> None:
         """A wait until `until` was recorded in place of being waited for: the time is taken as passed."""
-        self._skipped += max(0.0, until - self.now())
+        self.passed.seconds += max(0.0, until - self.now())
 
     # Its attempts
 
@@ -270,13 +274,13 @@ class Call(tenacity.RetryCallState):
 
     def time_left(self) -> float:
         """Seconds until the nearest deadline: its own, that of a call around it, or that of a scope around it."""
-        left = clock.scope_left()
+        left = clock_room.scope_left()
         if self.ends is not None:
             left = min(left, self.ends - self.now())
         around = self.around
         while around is not None:
             if around.ends_anywhere is not None:
-                left = min(left, around.ends_anywhere - clock.monotonic())
+                left = min(left, around.ends_anywhere - clock_room.monotonic())
             around = around.around
         return left
 
@@ -287,11 +291,11 @@ class Call(tenacity.RetryCallState):
         moments = [] if self.ends is None else [self.ends]
         if self.limits.timeout is not None:
             moments.append(self._began + self.limits.timeout + self.consumer_time)
-        return min(moments) - self._skipped if moments else None
+        return min(moments) - self.passed.seconds if moments else None
 
     def scope_ends(self) -> float | None:
         """The call's own deadline on the clock of its event loop, or None."""
-        return None if self.ends is None or self.rung is not None else self.ends - self._skipped
+        return None if self.ends is None or self.rung is not None else self.ends - self.passed.seconds
 
     def out_of_time(self) -> Exception:
         """What the attempt failed with that was ended by its limit of time."""
@@ -318,8 +322,8 @@ class Call(tenacity.RetryCallState):
             here = self._running = Running(self.control.name, self._clock, self.around)
             here.budget = self.control.budget
         if self.ends is not None:
-            here.ends = self.ends - self._skipped
-            here.ends_anywhere = clock.monotonic() + self.ends - self.now()
+            here.ends = self.ends - self.passed.seconds
+            here.ends_anywhere = clock_room.monotonic() + self.ends - self.now()
         here.number = self.attempt_number
         here.room = self._room()
         self._entered = _scope.enter(here)

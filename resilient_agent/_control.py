@@ -6,6 +6,7 @@ direct path. Does not run any call: `_call.py` asks, `_shapes.py` does.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import os
@@ -192,12 +193,20 @@ class Controller(tenacity.BaseRetrying):
                 warnings.warn(f"{problem}; it is left out", RuntimeWarning, stacklevel=2)
         return self._resolved[1]
 
-    def lane_for(self, args: tuple[Any, ...], kwargs: dict[str, Any], now: float) -> Lane | None:
-        """Where a call with these arguments waits together with others; None where it is not paced."""
-        if self.pacer is None or not self.limits().paced:
+    def lane_for(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], now: float, replaced: dict[Any, Any] | None
+    ) -> Lane | None:
+        """Where a call with these arguments waits together with others; None where it is not paced.
+
+        In a test time goes otherwise, so what it teaches stays there: `replaced` has its own pacers.
+        """
+        pacer = self.pacer
+        if pacer is None or not self.limits().paced:
             return None
+        if replaced is not None:
+            pacer = replaced.get(pacer) or replaced.setdefault(pacer, copy.copy(pacer))
         pace_by = self.policy.pace_by
-        return self.pacer.lane(None if pace_by is None else self._key(pace_by, args, kwargs), now)
+        return pacer.lane(None if pace_by is None else self._key(pace_by, args, kwargs), now)
 
     def _key(self, pace_by: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What `pace_by` says of a call. Where it fails, its failure must not take the place of the call's."""

@@ -123,7 +123,7 @@ def _admitted(call: Call) -> Question:
     control = call.control
     if not _fits(call, 0.0, 0.0):
         return False
-    lane = call.lane if control.gate.active else None
+    lane = call.lane if control.gate.active or call.passed.told else None
     if lane is not None and lane.active:
         if call.ticket is None:
             call.ticket = lane.ticket()
@@ -205,6 +205,12 @@ def _again(call: Call) -> Question:
         _give_up(call)
         return False
     yield from _announced(call)
+    if late := _out_of_time(call):  # the hooks took their time
+        call.idle_for -= call.attempts[-1].wait
+        call.attempts[-1].wait = 0.0
+        call.limit = late
+        _give_up(call)
+        return False
     return True
 
 
@@ -427,7 +433,7 @@ def _on_rung(call: Call, rung: Any, arguments: tuple[tuple[Any, ...], dict[str, 
     call.ended = "cancelled"
     yield ATTEMPT
     call.fn, call.args, call.kwargs = original
-    call.ended = "succeeded" if call.error is None else "failed"
+    call.ended, call.limit = ("succeeded", "") if call.error is None else ("failed", call.limit)
     if call.error is not None:
         _judged(call)
         _chain(call.error, call.first_error)

@@ -13,8 +13,8 @@ from typing import Final
 
 __all__ = ["Running", "running"]
 
-asked_for = False
-"""Whether this program wants to know about its calls, from the first attempt on: set by `context.py`."""
+asked_for = 0
+"""How many want to know about calls from their first attempt on: `context.py`, and tests that rule their time."""
 
 
 switched_off: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar("resilient_agent_off", default=False)

@@ -207,7 +207,7 @@ async def _awaited(call: Call, step: Any) -> Any:
 def sleep(call: Call) -> None:
     """Wait for `call.upcoming_sleep` seconds, in plain code."""
     wait, until = call.upcoming_sleep, call.now() + call.upcoming_sleep
-    chosen = clock.instead_of_sleeping.get() or call.control.sleep
+    chosen = call.passed.told or call.control.sleep
     if chosen is not None:
         chosen(wait)
         call.skip(until)
@@ -224,7 +224,7 @@ def sleep(call: Call) -> None:
 
 async def sleep_async(call: Call) -> None:
     """Wait for `call.upcoming_sleep` seconds, in a coroutine."""
-    replaced = clock.instead_of_sleeping.get()
+    replaced = call.passed.told
     chosen: Callable[[float], Any] | None = call.control.sleep
     if replaced is None and chosen is None:
         await clock.async_sleep(call.upcoming_sleep)

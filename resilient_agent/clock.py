@@ -12,18 +12,20 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 
 __all__ = [
+    "Passed",
     "async_sleep",
     "asyncio_loop",
-    "instead_of_sleeping",
     "monotonic",
     "now",
     "on_event_loop",
     "scope_left",
     "sleep",
+    "standing_still",
     "wall",
 ]
 
@@ -77,7 +79,24 @@ def scope_left() -> float:
         return math.inf
 
 
-instead_of_sleeping: contextvars.ContextVar[Callable[[float], None] | None] = contextvars.ContextVar(
-    "resilient_agent_instead_of_sleeping", default=None
+class Passed:
+    """Seconds that are taken as passed, on top of a clock's: of one call, or of all in a test that waits for nothing.
+
+    Attributes:
+        seconds: how many.
+        told: told of each wait in place of it; None where waits are real.
+        replaced: of a test, what stands in for objects that learn (a pacer for each pacer).
+    """
+
+    __slots__ = ("replaced", "seconds", "told")
+
+    def __init__(self, told: Callable[[float], None] | None = None) -> None:
+        self.seconds = 0.0
+        self.told = told
+        self.replaced: dict[Any, Any] = {}
+
+
+standing_still: contextvars.ContextVar[Passed | None] = contextvars.ContextVar(
+    "resilient_agent_standing_still", default=None
 )
-"""Told of each wait in place of it, in this context: a test that waits for nothing (`testing.no_waiting`)."""
+"""In this context nobody waits (`testing.no_waiting`)."""

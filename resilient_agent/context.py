@@ -15,7 +15,7 @@ from resilient_agent._statistics import last_call
 
 __all__ = ["CurrentAttempt", "current_attempt", "last_call"]
 
-_scope.asked_for = True
+_scope.asked_for += 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The examples do what they show, without configuration."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,3 +45,39 @@ def test_the_main_job_survives_ten_times_in_a_row():
     """Ten runs of the main job end well."""
     for _ in range(10):
         crash_and_resume()
+
+
+def test_a_stream_is_resumed_or_says_what_was_delivered():
+    """The text is whole after two cuts; without `resume=` the five words are on the error."""
+    ran = run("03_streaming.py")
+    assert ran.returncode == 0, ran.stderr
+    assert "The sky is blue because air scatters blue light most." in ran.stdout
+    assert "(3 requests)" in ran.stdout
+    assert "delivered: 'The sky is blue because'" in ran.stdout
+
+
+def test_a_ladder_ends_at_the_rung_that_can():
+    """A shorter prompt is tried, then a larger model; no rung is tried for an account without credit."""
+    ran = run("04_fallback_ladder.py")
+    assert ran.returncode == 0, ran.stderr
+    assert "100 letters: small-model has read 100 letters." in ran.stdout
+    assert "5000 letters: large-model has read 5000 letters." in ran.stdout
+    assert "answered by fallback 'large model'" in ran.stdout
+    assert "no credit: RateLimitError, no fallback" in ran.stdout
+
+
+def test_a_batch_keeps_to_the_limit():
+    """Three hundred calls, none lost, few refused."""
+    ran = run("05_batch_through_one_pacer.py")
+    assert ran.returncode == 0, ran.stderr
+    assert "of 300 done" in ran.stdout
+    assert "0 lost" in ran.stdout
+    wasted = float(re.search(r"([\d.]+) requests wasted per call", ran.stdout)[1])
+    assert wasted < 0.5
+
+
+def test_an_agents_tests_pass():
+    """Each of them, and none waits."""
+    ran = run("06_test_your_agent.py")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("passed: ") == 5

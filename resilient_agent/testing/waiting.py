@@ -7,11 +7,14 @@ started there, and nowhere else; so tests that run side by side do not meet, and
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 from resilient_agent import _scope, clock
 
 __all__ = ["Waits", "no_waiting", "switched_off"]
+
+_counting = threading.Lock()
 
 
 class Waits(list[float]):
@@ -32,7 +35,9 @@ class Waits(list[float]):
 def no_waiting() -> Iterator[Waits]:
     """Within the block decorated functions wait for nothing; what they would have waited is recorded.
 
-    For a call the time is taken as passed, so that deadlines and rate limits are kept as ever. Not
+    A wait in the pacer may come in pieces: there a call looks up now and then. The time is taken as
+    passed, for all calls in the block, so deadlines and rate limits are kept as ever; and what a pacer
+    learns there stays there. Not
     for what is being called: a `timeout=` and a server's own waits take their real time.
 
     Yields:
@@ -52,11 +57,24 @@ def no_waiting() -> Iterator[Waits]:
         (2, True)
     """
     waits = Waits()
-    token = clock.instead_of_sleeping.set(waits.append)
+    token = clock.standing_still.set(clock.Passed(waits.append))
+    with _watched():
+        try:
+            yield waits
+        finally:
+            clock.standing_still.reset(token)
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[None]:
+    """No call takes the direct path, which knows nothing of the time here."""
+    with _counting:
+        _scope.asked_for += 1
     try:
-        yield waits
+        yield
     finally:
-        clock.instead_of_sleeping.reset(token)
+        with _counting:
+            _scope.asked_for -= 1
 
 
 @contextlib.contextmanager
