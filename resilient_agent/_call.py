@@ -22,7 +22,7 @@ from resilient_agent._once import once
 from resilient_agent._scope import Running
 from resilient_agent.classify.below import sdk_retries
 from resilient_agent.errors import AttemptTimeout, DeadlineExceeded
-from resilient_agent.report import AttemptReport, CallReport, report_of
+from resilient_agent.report import AttemptReport, CallReport, report_from_below
 from resilient_agent.strategies import TOTAL_RETRIES, Judge, judge_of
 
 if TYPE_CHECKING:
@@ -440,8 +440,8 @@ def _report(attempts: list[Attempt], **values: Any) -> CallReport:
 
 def _requests_below(error: BaseException, control: Controller) -> int:
     """How many requests an attempt made besides the one that is known: retries of a call inside, or of an SDK."""
-    inner = report_of(error)
-    if inner is not None and inner.function != control.name:
+    inner = report_from_below(error, id(control))
+    if inner is not None:
         return inner.requests - 1
     below = sdk_retries(error)
     if below:

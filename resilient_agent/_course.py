@@ -205,7 +205,8 @@ def _again(call: Call) -> Question:
         _give_up(call)
         return False
     yield from _announced(call)
-    if late := _out_of_time(call):  # the hooks took their time
+    watched = call.control.on_retry is not None or call.control.before_sleep is not None
+    if watched and (late := _out_of_time(call)):  # the hooks took their time
         call.idle_for -= call.attempts[-1].wait
         call.attempts[-1].wait = 0.0
         call.limit = late

@@ -67,7 +67,7 @@ def annotate(call: Call, error: BaseException) -> None:
         error.__notes__ = kept + [_NOTE + line for line in lines]
     except Exception:  # an exception may refuse attributes: it comes out all the same
         logger.debug("no note could be added to a %s", type(error).__name__)
-    attach(call.report(), error)
+    attach(call.report(), error, id(call.control))
 
 
 def _facts(call: Call) -> dict[str, Any]:

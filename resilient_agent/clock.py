@@ -52,13 +52,7 @@ def on_event_loop() -> bool:
     if asyncio_loop() is not None:
         return True
     trio = sys.modules.get("trio")  # where nobody has loaded it, none of its loops can run
-    if trio is None:
-        return False
-    try:
-        trio.lowlevel.current_task()
-    except RuntimeError:
-        return False
-    return True
+    return trio is not None and trio.lowlevel.in_trio_task()
 
 
 def asyncio_loop() -> object | None:

@@ -170,7 +170,8 @@ class Attempt:
         self.state = "left"
         call, scope = self._call, self._scope
         call.exit()
-        if scope is not None and scope.__exit__(kind, error, trace):
+        swallowed = scope is not None and scope.__exit__(kind, error, trace)
+        if swallowed and error is not None:  # trio's scope answers True where there is nothing to swallow
             call.failed(call.out_of_time())
         elif isinstance(error, Exception):
             call.failed(error)

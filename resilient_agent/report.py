@@ -12,9 +12,10 @@ from typing import Any, Final, Literal
 
 from resilient_agent.verdict import ErrorType
 
-__all__ = ["AttemptReport", "CallReport", "attach", "report_of"]
+__all__ = ["AttemptReport", "CallReport", "attach", "report_from_below", "report_of"]
 
 _ATTRIBUTE: Final = "resilient_agent_report"
+_LEFT_BY: Final = "_resilient_agent_left_by"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,23 +136,41 @@ def report_of(error: BaseException) -> CallReport | None:
         ...     print(report_of(error).limit)
         max_retries=1
     """
+    return _carried(error)[0]
+
+
+def report_from_below(error: BaseException, by: int) -> CallReport | None:
+    """The report that a call inside left on an exception; None where it is an old one of the caller `by` itself."""
+    report, left_by = _carried(error)
+    return None if left_by == by else report
+
+
+def _carried(error: BaseException) -> tuple[CallReport | None, int]:
+    """The nearest report on an exception and those behind it, and who left it there."""
     if not error.__dict__ and error.__cause__ is None and error.__context__ is None:
-        return None
+        return None, 0
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         report = getattr(link, "__dict__", {}).get(_ATTRIBUTE)
         if isinstance(report, CallReport):
-            return report
+            return report, link.__dict__.get(_LEFT_BY, 0)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return None
+    return None, 0
 
 
-def attach(report: CallReport, error: BaseException) -> None:
-    """Let an exception carry the report, if it takes attributes at all."""
+def attach(report: CallReport, error: BaseException, by: int) -> None:
+    """Let an exception carry the report, if it takes attributes at all.
+
+    Args:
+        report: the report.
+        error: the exception.
+        by: who leaves it, as a number: names are not enough, where a function is decorated twice.
+    """
     with contextlib.suppress(Exception):
         error.__dict__[_ATTRIBUTE] = report
+        error.__dict__[_LEFT_BY] = by
 
 
 def _rebuild(values: dict[str, Any]) -> CallReport:

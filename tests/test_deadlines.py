@@ -1,270 +1,479 @@
-"""Limits of time: what is interrupted, what is not begun, and what comes out."""
+"""Limits of time and of equal failures: what they cover, what they interrupt, and what comes out."""
 
+import asyncio
 import functools
+import math
 
 import anyio
+import anyio.lowlevel
 import pytest
 import tenacity
+import trio.testing
 
-from resilient_agent import (
-    AttemptTimeout,
-    BackoffConfig,
-    DeadlineExceeded,
-    attempts,
-    current_attempt,
-    report_of,
-    resilient,
-)
+from resilient_agent import AttemptTimeout, DeadlineExceeded, attempts, current_attempt, report_of, resilient
 from resilient_agent.testing import no_waiting
 
-STEADY = BackoffConfig(base_delay_ms=10_000, jitter=0, shape="fixed", max_retries=50)
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """Of asyncio, what `MockClock` is of trio: where nothing is left to do, it is later."""
+
+    def __init__(self):
+        self._moment = 0.0
+        super().__init__()
+        self._wait_for_events = self._selector.select
+        self._selector.select = self._jump
+
+    def _jump(self, timeout=None):
+        if timeout:
+            self._moment += timeout
+        return self._wait_for_events(0 if timeout else timeout)
+
+    def time(self):
+        return self._moment
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def virtually(request):
+    """Run a coroutine function on a clock that nobody waits for: what it returned or raised, and how long it took."""
+
+    async def timed(main):
+        begun = anyio.current_time()
+        try:
+            came = await main()
+        except Exception as error:
+            came = error
+        return came, round(anyio.current_time() - begun, 3)
+
+    def running(main):
+        clock = {"clock": trio.testing.MockClock(autojump_threshold=0)}
+        options = {"loop_factory": JumpingLoop} if request.param == "asyncio" else clock
+        return anyio.run(timed, main, backend=request.param, backend_options=options)
+
+    return running
 
 
 class Limited(Exception):
-    def __init__(self, wait):
+    def __init__(self, retry_after=None, status=429):
         super().__init__("slow down")
-        self.status_code = 429
-        self.headers = {"retry-after": str(wait)}
+        self.status_code = status
+        self.headers = {} if retry_after is None else {"retry-after": str(retry_after)}
 
 
-def plain(error, **options):
+class Script:
+    """Failures in turn, the last one for ever; counts."""
+
+    def __init__(self, *failures):
+        self.failures = failures
+        self.calls = 0
+
+    def __call__(self):
+        failure = self.failures[min(self.calls, len(self.failures) - 1)]
+        self.calls += 1
+        raise failure
+
+
+def plain(script, **options):
     @resilient(**options)
     def ask():
-        tries.append(1)
-        raise error
+        return script()
 
-    tries = []
     with no_waiting() as waits, pytest.raises(Exception) as caught:
         ask()
-    return caught.value, len(tries), waits
+    return caught.value, waits
 
 
-def in_loop(backend, error, **options):
+def in_loop(backend, script, **options):
     @resilient(**options)
     async def ask():
-        tries.append(1)
-        raise error
+        await anyio.lowlevel.checkpoint()
+        return script()
 
-    tries = []
     with no_waiting() as waits, pytest.raises(Exception) as caught:
         anyio.run(ask, backend=backend)
-    return caught.value, len(tries), waits
+    return caught.value, waits
 
 
 @pytest.fixture(params=["plain", "asyncio", "trio"])
 def fail(request):
-    """Call what always fails: the error that came out, how many attempts there were, and the waits."""
+    """Call a script that fails in the end, without waiting: the error that came out, and the waits."""
     return plain if request.param == "plain" else functools.partial(in_loop, request.param)
 
 
-def test_a_wait_that_would_pass_the_deadline_is_not_begun(fail):
-    """The call fails at once, with its own error and the reason; no wait is shortened for a doomed last try."""  # A24
-    error = ConnectionError()
-    raised, tries, waits = fail(error, deadline=25, backoff=STEADY)
-    assert raised is error
-    assert (tries, waits) == (3, [10, 10])
-    assert report_of(error).limit.startswith("deadline=25")
+THREE = {"wait": tenacity.wait_fixed(3), "max_retries": 9}
 
 
-def test_a_wait_that_ends_with_the_deadline_is_not_begun(fail):
-    """Nothing could be done at that moment any more."""  # A24
-    _, tries, waits = fail(ConnectionError(), deadline=20, backoff=STEADY)
-    assert (tries, waits) == (2, [10])
+# The deadline of a call
 
 
-def test_a_server_that_asks_for_more_than_the_deadline_ends_the_call(fail):
-    """The wait that it named is on the report."""  # A19
-    error = Limited(90)
-    raised, tries, waits = fail(error, deadline=60)
-    assert (raised, tries, waits) == (error, 1, [])
-    assert report_of(error).server_wait == 90
+def test_a_deadline_interrupts_the_running_attempt(virtually):
+    """An attempt that hangs ends when the time is over; nothing failed before, so there is no cause."""  # A23
+    made = []
 
-
-def test_a_server_that_asks_for_more_than_the_cap_ends_the_call(fail):
-    """`max_retry_after`: 120 s by default; the user's to change."""  # A19
-    assert fail(Limited(121))[1:] == (1, [])
-    assert fail(Limited(31), max_retry_after=30)[1:] == (1, [])
-    assert fail(Limited(300), max_retry_after=600, max_retries=1)[1] == 2
-
-
-def test_equal_failures_in_a_row_end_a_long_retry(fail):
-    """The eleventh would fail like the ten before it, whatever ids its words carry."""
-    error = ConnectionError("request abc123 failed")
-    raised, tries, _ = fail(error, max_retries=1000)
-    assert tries == 10
-    assert "max_identical=10" in report_of(raised).limit
-    assert fail(ConnectionError(), max_retries=1000, max_identical=3)[1] == 3
-
-
-def test_refusals_for_a_limit_are_no_equal_failures(fail):
-    """They say nothing about the request."""
-    assert fail(Limited(1), max_retries=30, max_identical=2)[1] == 31
-
-
-@pytest.mark.anyio
-async def test_the_deadline_interrupts_the_running_attempt():
-    """What comes out says so, and has the last real failure behind it."""  # A23, A27
-    first, tries = ConnectionError(), []
-
-    @resilient(deadline=0.1, wait=tenacity.wait_none())
+    @resilient(deadline=10)
     async def ask():
-        tries.append(1)
-        if len(tries) == 1:
-            raise first
-        await anyio.sleep(30)
+        made.append(1)
+        await anyio.sleep_forever()
 
-    with pytest.raises(DeadlineExceeded, match=r"0\.1 s passed while an attempt was under way") as caught:
-        await ask()
-    assert caught.value.__cause__ is first
-    assert isinstance(caught.value, TimeoutError)
+    error, took = virtually(ask)
+    assert (type(error), error.seconds, error.__cause__) == (DeadlineExceeded, 10, None)
+    assert (took, len(made)) == (10, 1)
+    assert "10 s passed" in str(error)
 
 
-@pytest.mark.anyio
-async def test_the_deadline_covers_hooks():
-    """A hook that hangs does not outlast it."""  # A23
+def test_a_deadline_covers_attempts_waits_and_hooks(virtually):
+    """All of them take of the same time, and the last real failure is the cause."""  # A23, A27
+    failures = []
 
-    async def hangs(*args):
-        await anyio.sleep(30)
+    async def hook(attempt, error, delay):
+        await anyio.sleep(1)
 
-    @resilient(deadline=0.1, on_retry=hangs, wait=tenacity.wait_none())
+    @resilient(deadline=20, on_retry=hook, **THREE)
     async def ask():
-        raise ConnectionError
+        await anyio.sleep(2.5)
+        failures.append(ConnectionResetError(len(failures)))
+        raise failures[-1]
 
-    with anyio.fail_after(5), pytest.raises((DeadlineExceeded, ConnectionError)):
-        await ask()
+    error, took = virtually(ask)
+    assert took == 20
+    assert len(failures) == 3
+    assert isinstance(error, DeadlineExceeded)
+    assert error.__cause__ is failures[-1]
+    assert report_of(error).limit == "deadline=20"
 
 
-@pytest.mark.anyio
-async def test_each_attempt_has_a_fresh_timeout(async_waits):
-    """The second attempt is not dead on arrival."""  # A4, A25
-    tries = []
+def test_a_hook_that_hangs_ends_with_the_deadline(virtually):
+    """The call ends there with its own error, and the wait after the hook is not begun."""  # A23, A24
+    failure = ConnectionResetError("cut")
 
-    @resilient(timeout=0.05, sleep=async_waits)
+    async def hook(attempt, error, delay):
+        await anyio.sleep_forever()
+
+    @resilient(deadline=10, on_retry=hook, **THREE)
     async def ask():
-        tries.append(1)
-        await anyio.sleep(30 if len(tries) < 3 else 0.01)
-        return "answer"
+        raise failure
 
-    assert await ask() == "answer"
-    assert len(tries) == 3
+    error, took = virtually(ask)
+    assert error is failure
+    assert "deadline=10" in report_of(error).limit
+    assert took == 10
 
 
-@pytest.mark.anyio
-async def test_an_attempt_gets_no_more_than_what_is_left():
-    """`timeout` never outlasts `deadline`."""  # A25
+def test_a_hook_that_takes_long_may_leave_no_time_for_the_wait(virtually):
+    """What the wait has left is counted when it begins: one that would pass the deadline is not begun."""  # A24
+    failure = ConnectionResetError("cut")
 
-    @resilient(timeout=30, deadline=0.05)
+    async def hook(attempt, error, delay):
+        await anyio.sleep(8)
+
+    @resilient(deadline=10, on_retry=hook, **THREE)
     async def ask():
-        await anyio.sleep(20)
+        raise failure
 
-    with anyio.fail_after(5), pytest.raises(DeadlineExceeded):
-        await ask()
+    error, took = virtually(ask)
+    assert error is failure
+    assert took == 8
 
 
-@pytest.mark.anyio
-async def test_an_outer_cancellation_is_no_timeout_of_ours():
-    """Only what our own scope caught becomes an AttemptTimeout."""  # A4
+def test_waits_are_taken_of_the_deadline(fail):
+    """In plain code too: the wait that would pass it is not begun, and the real error comes out."""  # A23, A24
+    failure = ConnectionResetError("cut")
+    script = Script(failure)
+    error, waits = fail(script, deadline=5, wait=tenacity.wait_fixed(2), max_retries=9)
+    assert error is failure
+    assert (script.calls, waits) == (3, [2, 2])
+    assert report_of(error).limit.startswith("deadline=5, ")
+    assert "deadline=5" in error.__notes__[-1]
 
-    @resilient(timeout=30)
+
+@pytest.mark.parametrize("wait", [5, 7, 100])
+def test_a_wait_that_would_pass_the_deadline_is_not_begun(fail, wait):
+    """Neither is it shortened for a last try that would come too early."""  # A18, A24
+    failure = Limited(wait)
+    script = Script(failure)
+    error, waits = fail(script, deadline=5)
+    assert (error, script.calls, waits) == (failure, 1, [])
+    assert "deadline=5" in report_of(error).limit
+    assert report_of(error).server_wait == wait
+
+
+def test_a_deadline_around_the_call_is_kept(virtually):
+    """A wait that would pass an `anyio.fail_after` is not begun: the real error comes out, at once."""  # A24, A26
+    failure = Limited(7)
+
+    @resilient
     async def ask():
-        await anyio.sleep(20)
+        raise failure
 
-    with anyio.move_on_after(0.05) as scope:
-        await ask()
-    assert scope.cancelled_caught
+    async def main():
+        with anyio.fail_after(5):
+            await ask()
 
-
-@pytest.mark.anyio
-async def test_a_timeout_of_the_functions_own_is_judged_as_any_error(async_waits):
-    """A TimeoutError that the function raises is not taken for ours."""  # A4
-    tries = []
-
-    @resilient(timeout=30, sleep=async_waits)
-    async def ask():
-        tries.append(1)
-        if len(tries) == 1:
-            raise TimeoutError("its own")
-        return "answer"
-
-    assert await ask() == "answer"
+    error, took = virtually(main)
+    assert (error, took) == (failure, 0)
+    assert "a deadline around the call in 5 s" in report_of(error).limit
 
 
-@pytest.mark.anyio
-async def test_an_anyio_scope_around_the_call_is_a_deadline():
-    """Who is cancelled in 5 s does not sleep for 10: the real error comes out now."""  # A24, A26
-    error = ConnectionError()
+def test_the_nearest_deadline_counts(virtually):
+    """Of the call's own and that of a scope around it, whichever comes first."""  # A26
+    failure = Limited(7)
 
-    @resilient(backoff=STEADY)
-    async def ask():
-        raise error
+    async def around(own, scope):
+        @resilient(deadline=own)
+        async def ask():
+            raise failure
 
-    with anyio.fail_after(5), pytest.raises(ConnectionError) as caught:
-        await ask()
-    assert caught.value is error
-    assert "a deadline around the call" in report_of(error).limit
+        with anyio.fail_after(scope):
+            await ask()
+
+    error, took = virtually(functools.partial(around, 5, 60))
+    assert (error, took, report_of(error).limit[:10]) == (failure, 0, "deadline=5")
+    error, took = virtually(functools.partial(around, 60, 5))
+    assert (error, took) == (failure, 0)
+    assert "a deadline around" in report_of(error).limit
 
 
-@pytest.mark.anyio
-async def test_an_enclosing_call_bounds_the_one_inside():
-    """The inner function knows the deadline of the outer one."""  # A26
-    error = ConnectionError()
+def test_the_deadline_of_a_decorated_function_bounds_those_inside(fail):
+    """The inner call does not begin a wait that its outer one has no time for."""  # A26
+    inner = Script(Limited(7))
 
-    @resilient(backoff=STEADY)
+    @resilient
+    def ask():
+        return inner()
+
+    error, waits = fail(ask, deadline=5)
+    assert (error, inner.calls, waits) == (inner.failures[0], 1, [])
+    assert "deadline" in report_of(error).limit
+
+
+def test_the_deadline_of_a_decorated_function_interrupts_those_inside(virtually):
+    """An inner attempt that hangs ends with the outer call's time."""  # A26
+    made = []
+
+    @resilient(timeout=60, max_retries=9)
     async def inner():
-        raise error
+        made.append(1)
+        await anyio.sleep_forever()
 
-    @resilient(deadline=5, max_retries=0)
+    @resilient(deadline=5, max_retries=9)
     async def outer():
         await inner()
 
-    with pytest.raises(ConnectionError):
+    error, took = virtually(outer)
+    assert (type(error), error.seconds, took, len(made)) == (DeadlineExceeded, 5, 5, 1)
+
+
+@pytest.mark.anyio
+async def test_a_deadline_reaches_plain_code_in_a_thread():
+    """A plain function that a coroutine runs in a worker thread keeps to the coroutine's deadline."""  # A26, A59
+    inner = Script(Limited(7))
+
+    @resilient
+    def ask():
+        return inner()
+
+    @resilient(deadline=5)
+    async def outer():
+        return await anyio.to_thread.run_sync(ask)
+
+    with pytest.raises(Limited) as caught:
         await outer()
-    assert inner.call_report().requests == 1
-    assert "a deadline around the call" in inner.call_report().limit
+    assert inner.calls == 1
+    assert "deadline" in report_of(caught.value).limit
 
 
-def test_an_enclosing_plain_call_bounds_the_one_inside():
-    """Also without an event loop."""  # A26
+def test_an_attempt_knows_what_is_left(virtually):
+    """`current_attempt().deadline_left` counts down over the attempts of a call."""
+    left = []
 
-    @resilient(backoff=STEADY)
-    def inner():
-        raise ConnectionError
-
-    @resilient(deadline=5, max_retries=0)
-    def outer():
-        inner()
-
-    with pytest.raises(ConnectionError):
-        outer()
-    assert "a deadline around the call" in inner.call_report().limit
-
-
-@pytest.mark.anyio
-async def test_an_attempt_knows_what_is_left():
-    """`current_attempt().deadline_left`."""
-
-    @resilient(deadline=60)
+    @resilient(deadline=60, **THREE)
     async def ask():
-        return current_attempt().deadline_left
+        left.append(round(current_attempt().deadline_left, 3))
+        if len(left) == 1:
+            raise ConnectionResetError
 
-    assert 59 < await ask() <= 60
-
-
-def test_plain_functions_refuse_a_timeout():
-    """Nothing can stop a thread from outside: said when it is decorated."""
-    with pytest.raises(TypeError, match=r"timeout cannot be kept by .*nothing can stop a thread"):
-
-        @resilient(timeout=5)
-        def ask(): ...
+    virtually(ask)
+    assert left == [60, 57]
 
 
-@pytest.mark.anyio
-async def test_a_loops_attempt_has_a_timeout(async_waits):
-    """In the loop form as in a function."""
-    tries = 0
-    with pytest.raises(AttemptTimeout):
-        async for attempt in attempts(timeout=0.05, max_retries=1, sleep=async_waits):
-            with attempt:
-                tries = attempt.number
-                await anyio.sleep(30)
-    assert tries == 2
+def test_a_deadline_that_is_infinite_is_none(fail):
+    """`math.inf` asks for no limit, whatever the environment says."""
+    _, waits = fail(Script(ConnectionResetError()), deadline=math.inf, wait=tenacity.wait_fixed(10_000), max_retries=2)
+    assert waits == [10_000, 10_000]
+
+
+# The timeout of an attempt
+
+
+def test_each_attempt_has_a_timeout_of_its_own(virtually):
+    """It begins anew each time, and what it ended is tried again."""  # A4, A25
+    made = []
+
+    @resilient(timeout=2, wait=tenacity.wait_fixed(1), max_retries=3)
+    async def ask():
+        made.append(anyio.current_time())
+        await anyio.sleep(60 if len(made) < 4 else 1.5)
+        return "answer"
+
+    assert virtually(ask) == ("answer", 10.5)
+    assert [round(moment - made[0], 3) for moment in made] == [0, 3, 6, 9]
+
+
+def test_a_timeout_is_a_timeout_error(virtually):
+    """It names the seconds, and is judged as a failure like any other."""  # A4
+
+    @resilient(timeout=2, max_retries=0)
+    async def ask():
+        await anyio.sleep_forever()
+
+    error, took = virtually(ask)
+    assert isinstance(error, TimeoutError)
+    assert (type(error), error.seconds, took) == (AttemptTimeout, 2, 2)
+    assert report_of(error).attempts[0].verdict == "retryable"
+
+
+def test_the_last_attempt_has_what_is_left_of_the_deadline(virtually):
+    """Whichever is shorter ends it; the deadline has the failure before it as its cause."""  # A25, A27
+
+    @resilient(timeout=6, deadline=10, wait=tenacity.wait_fixed(1), max_retries=9)
+    async def ask():
+        await anyio.sleep_forever()
+
+    error, took = virtually(ask)
+    assert (type(error), took) == (DeadlineExceeded, 10)
+    assert (type(error.__cause__), error.__cause__.seconds) == (AttemptTimeout, 6)
+
+
+def test_an_attempt_does_not_begin_without_time(virtually):
+    """A wait that ends with the deadline would leave an attempt none of it."""  # A24, A25
+
+    @resilient(timeout=4, deadline=10, wait=tenacity.wait_fixed(1), max_retries=9)
+    async def ask():
+        await anyio.sleep_forever()
+
+    error, took = virtually(ask)
+    assert (type(error), took) == (AttemptTimeout, 9)
+
+
+def test_a_timeout_error_of_the_functions_own_is_not_ours(virtually):
+    """Only what our own scope caught becomes an `AttemptTimeout`."""  # A4
+
+    @resilient(timeout=10, max_retries=0)
+    async def ask():
+        with anyio.fail_after(1):
+            await anyio.sleep_forever()
+
+    error, took = virtually(ask)
+    assert (type(error), took) == (TimeoutError, 1)
+
+
+@pytest.mark.parametrize("limit", ["timeout", "deadline"])
+def test_a_cancellation_at_the_same_moment_wins(virtually, limit):
+    """The caller's scope that ends with the attempt ends the call: nothing is tried again."""  # A4
+    made = []
+
+    @resilient(**{limit: 2}, wait=tenacity.wait_none(), max_retries=9)
+    async def ask():
+        made.append(1)
+        await anyio.sleep_forever()
+
+    async def main():
+        with anyio.move_on_after(2) as scope:
+            await ask()
+        return scope.cancelled_caught
+
+    assert virtually(main) == (True, 2)
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("limit", ["timeout", "deadline"])
+def test_a_cancellation_within_the_limits_is_no_timeout(virtually, limit):
+    """It leaves unchanged, and the statistics say so."""  # A1, A4
+
+    @resilient(**{limit: 60}, max_retries=9)
+    async def ask():
+        await anyio.sleep_forever()
+
+    async def main():
+        with anyio.move_on_after(2):
+            await ask()
+        return ask.call_report().outcome
+
+    assert virtually(main) == ("cancelled", 2)
+
+
+@pytest.mark.parametrize("setting", ["timeout", "first_item_timeout", "item_timeout"])
+def test_plain_code_cannot_be_timed_out(setting):
+    """Nothing can stop a thread from outside: it is refused when decorated, with what to do."""
+
+    def ask():
+        yield "item"
+
+    def answer():
+        return "answer"
+
+    with pytest.raises(TypeError, match=f"{setting} .*") as caught:
+        resilient(**{setting: 1})(answer if setting == "timeout" else ask)
+    assert "async def" in str(caught.value)
+
+
+def test_a_loop_in_plain_code_cannot_be_timed_out():
+    """The loop form says so where it begins, as only there it is known which it is."""
+    with pytest.raises(TypeError, match="timeout cannot be kept"):
+        iter(attempts(timeout=1))
+
+
+# The longest wait a server may ask for
+
+
+@pytest.mark.parametrize(("asked", "options"), [(121, {}), (3600, {}), (8, {"max_retry_after": 7})])
+def test_a_server_that_asks_for_too_long_a_wait_ends_the_call(fail, asked, options):
+    """At once, with the original error and the stated wait: clipped, it would come back too early."""  # A19
+    failure = Limited(asked)
+    script = Script(failure)
+    error, waits = fail(script, **options)
+    assert (error, script.calls, waits) == (failure, 1, [])
+    assert report_of(error).server_wait == asked
+    assert report_of(error).limit.startswith(f"the server asks for {asked} s, more than")
+
+
+@pytest.mark.parametrize(("asked", "options"), [(120, {}), (300, {"max_retry_after": 300})])
+def test_a_server_that_asks_for_less_is_obeyed(fail, asked, options):
+    """The limit itself is still waited for, in full."""  # A18, A19
+    script = Script(Limited(asked))
+    _, waits = fail(script, max_retries=1, pacer=None, **options)
+    assert script.calls == 2
+    assert len(waits) == 1
+    assert asked <= waits[0] <= asked * 1.2
+
+
+# Equal failures in a row
+
+
+def test_ten_equal_failures_end_a_long_retry(fail):
+    """A request that failed ten times in the same words does not pass the eleventh time."""
+    script = Script(ConnectionResetError("cut"))
+    error, _ = fail(script, max_retries=500)
+    assert script.calls == 10
+    assert report_of(error).limit == "the same failure 10 times in a row, max_identical=10"
+
+
+def test_words_with_digits_do_not_make_a_failure_another(fail):
+    """Ids, moments and counts differ each time, and mean nothing."""
+    script = Script(*[ConnectionResetError(f"request req_{n}a7 was cut after {n}s") for n in range(50)])
+    error, _ = fail(script, max_retries=49, max_identical=4)
+    assert script.calls == 4
+    assert "max_identical=4" in report_of(error).limit
+
+
+def test_failures_in_other_words_are_others(fail):
+    """The count begins anew whenever something else is said, or raised."""
+    script = Script(*[ConnectionResetError("cut"), ConnectionResetError("reset"), TimeoutError("cut")] * 5)
+    fail(script, max_retries=14, max_identical=2)
+    assert script.calls == 15
+
+
+def test_refusals_for_a_rate_limit_are_not_counted(fail):
+    """They say nothing about the request."""
+    script = Script(Limited(1))
+    fail(script, max_retries=25, max_identical=2, pacer=None)
+    assert script.calls == 26

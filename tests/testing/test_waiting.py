@@ -1,134 +1,256 @@
-"""Time that stands still for tests: recorded, scoped, nested."""
+"""`no_waiting` and `switched_off`: scoped, nested, restored, and nobody else's business."""
 
-import asyncio
 import threading
+import time
 
 import anyio
+import anyio.lowlevel
 import pytest
+import tenacity
 
-from resilient_agent import BackoffConfig, resilient
-from resilient_agent.testing import no_waiting, switched_off
-
-STEADY = BackoffConfig(base_delay_ms=10_000, jitter=0, shape="fixed", max_retries=3)
-
-
-@resilient(backoff=STEADY)
-def ask():
-    raise ConnectionError
+from resilient_agent import report_of, resilient
+from resilient_agent.testing import Waits, no_waiting, switched_off
 
 
-@resilient(backoff=STEADY)
-async def ask_async():
-    raise ConnectionError
+def failing(**options):
+    """A decorated function that fails for ever, and the calls that were made."""
+    made = []
+
+    @resilient(**{"wait": tenacity.wait_fixed(60), "max_retries": 2, **options})
+    def ask():
+        made.append(1)
+        raise ConnectionResetError("cut")
+
+    return ask, made
 
 
-def test_waits_are_recorded_and_not_waited_for():
-    """What would have taken half a minute takes none."""
-    with no_waiting() as waits, pytest.raises(ConnectionError):
+def failing_async(**options):
+    """The same as a coroutine function."""
+    made = []
+
+    @resilient(**{"wait": tenacity.wait_fixed(60), "max_retries": 2, **options})
+    async def ask():
+        made.append(1)
+        raise ConnectionResetError("cut")
+
+    return ask, made
+
+
+# no_waiting
+
+
+def test_waits_are_recorded_in_place_of_being_waited_for():
+    """Two minutes pass at once."""
+    ask, made = failing()
+    begun = time.monotonic()
+    with no_waiting() as waits, pytest.raises(ConnectionResetError):
         ask()
-    assert waits == [10, 10, 10]
-    assert waits.total == 30
+    assert time.monotonic() - begun < 30
+    assert isinstance(waits, Waits)
+    assert (waits, waits.total, len(made)) == ([60, 60], 120, 3)
 
 
 @pytest.mark.anyio
 async def test_waits_of_coroutines_are_recorded():
     """Under both event loops."""
-    with no_waiting() as waits, pytest.raises(ConnectionError):
-        await ask_async()
-    assert waits == [10, 10, 10]
+    ask, made = failing_async()
+    with no_waiting() as waits, pytest.raises(ConnectionResetError):
+        await ask()
+    assert (waits, len(made)) == ([60, 60], 3)
 
 
 def test_blocks_nest():
-    """The inner one records its own; the outer one goes on after it, and nothing is left afterwards."""  # A60
+    """The innermost one records; after it the outer one does again."""  # A60
+    ask, _ = failing(max_retries=1)
     with no_waiting() as outer:
-        with no_waiting() as inner, pytest.raises(ConnectionError):
+        with no_waiting() as inner, pytest.raises(ConnectionResetError):
             ask()
-        assert (len(outer), len(inner)) == (0, 3)
-        with pytest.raises(ConnectionError):
+        with pytest.raises(ConnectionResetError):
             ask()
-    assert (len(outer), len(inner)) == (3, 3)
+    assert (inner, outer) == ([60], [60])
 
 
-def test_a_block_that_fails_is_left():
-    """An error in it restores what was there before."""  # A60
-    with pytest.raises(KeyError), no_waiting():
+def test_it_ends_with_its_block_whatever_happens_there(waits):
+    """An error in the block leaves nothing behind."""  # A60
+    ask, _ = failing(max_retries=1, sleep=waits)
+    with pytest.raises(KeyError), no_waiting() as recorded:
         raise KeyError
-    told = []
-    quick = ask.retry_with(backoff=None, sleep=told.append, max_retries=1)
-    with pytest.raises(ConnectionError):
-        quick()
-    assert len(told) == 1
+    with pytest.raises(ConnectionResetError):
+        ask()
+    assert (recorded, waits) == ([], [60])
 
 
-def test_parallel_tests_do_not_meet():
-    """Each task records its own waits."""  # A60
-
-    async def one(number):
-        with no_waiting() as waits:
-            await asyncio.sleep(0)
-            for _ in range(number):
-                with pytest.raises(ConnectionError):
-                    await ask_async()
-        return len(waits)
-
-    async def main():
-        return await asyncio.gather(one(1), one(2), one(3))
-
-    assert asyncio.run(main()) == [3, 6, 9]
-
-
-def test_other_threads_are_not_touched():
-    """A thread that was started outside of the block waits as ever."""  # A60
-    slept, entered, left = [], threading.Event(), threading.Event()
-
-    @resilient(sleep=slept.append, max_retries=1)
-    def elsewhere():
-        entered.wait(5)
-        raise ConnectionError
-
-    def run():
-        with pytest.raises(ConnectionError):
-            elsewhere()
-        left.set()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    with no_waiting() as waits:
-        entered.set()
-        assert left.wait(5)
-    thread.join()
-    assert (len(slept), waits) == (1, [])
-
-
-def test_deadlines_are_kept_all_the_same():
-    """For a call the time is taken as passed."""
-    bounded = ask.retry_with(deadline=15)
-    with no_waiting() as waits, pytest.raises(ConnectionError):
-        bounded()
-    assert waits == [10]
+def test_it_goes_before_a_sleep_of_the_functions_own(waits):
+    """A test rules what it tests."""
+    ask, _ = failing(max_retries=1, sleep=waits)
+    with no_waiting() as recorded, pytest.raises(ConnectionResetError):
+        ask()
+    assert (recorded, waits) == ([60], [])
 
 
 @pytest.mark.anyio
-async def test_a_wait_that_is_not_waited_for_can_be_cancelled():
-    """Others run meanwhile, and a cancellation is met, as in a real wait."""
-    with no_waiting() as waits, anyio.CancelScope() as scope:
+async def test_tasks_that_run_side_by_side_do_not_meet():
+    """Each has its own record, and outside of the block the function's own sleep is used."""  # A60
+    slept = []
 
-        @resilient(max_retries=10**6, max_identical=10**6, on_retry=lambda *it: len(waits) > 4 and scope.cancel())
-        async def endless():
-            raise ConnectionError
+    async def sleep(seconds):
+        slept.append(seconds)
+        await anyio.lowlevel.checkpoint()
 
-        await endless()
-    assert scope.cancelled_caught
-    assert len(waits) == 6
+    ask, _ = failing_async(max_retries=1, sleep=sleep, pacer=None)
+    records = []
+
+    async def tested():
+        with no_waiting() as waits:
+            records.append(waits)
+            await anyio.lowlevel.checkpoint()
+            with pytest.raises(ConnectionResetError):
+                await ask()
+
+    async def untested():
+        with pytest.raises(ConnectionResetError):
+            await ask()
+
+    async with anyio.create_task_group() as tasks:
+        for test in (tested, tested, untested):
+            tasks.start_soon(test)
+    assert (records, slept) == ([[60], [60]], [60])
 
 
-def test_switched_off_functions_are_called_plainly():
-    """Once, and what they raise comes out as it is; on again behind the block."""  # A60
+def test_another_thread_is_not_concerned(waits):
+    """A thread that was not started from inside has its own context."""  # A60
+    ask, _ = failing(max_retries=1, sleep=waits)
+    inside, done = threading.Event(), threading.Event()
+
+    def elsewhere():
+        assert inside.wait(5)
+        with pytest.raises(ConnectionResetError):
+            ask()
+        done.set()
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    with no_waiting() as recorded:
+        inside.set()
+        assert done.wait(5)
+    thread.join(5)
+    assert (recorded, waits) == ([], [60])
+
+
+@pytest.mark.anyio
+async def test_it_reaches_worker_threads_and_tasks_from_inside():
+    """They inherit the context."""  # A59, A60
+    ask, _ = failing(max_retries=1, pacer=None)
+    ask_too, _ = failing_async(max_retries=1)
+
+    async def task():
+        with pytest.raises(ConnectionResetError):
+            await ask_too()
+
     with no_waiting() as waits:
-        with switched_off(), pytest.raises(ConnectionError) as caught:
+        with pytest.raises(ConnectionResetError):
+            await anyio.to_thread.run_sync(ask)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(task)
+    assert waits == [60, 60]
+
+
+@pytest.mark.parametrize(("deadline", "expected"), [(100, [60]), (121, [60, 60]), (59, [])])
+def test_deadlines_are_kept(deadline, expected):
+    """What was recorded counts as passed."""  # A24
+    ask, made = failing(max_retries=9, deadline=deadline)
+    with no_waiting() as waits, pytest.raises(ConnectionResetError) as caught:
+        ask()
+    assert (waits, len(made)) == (expected, len(expected) + 1)
+    assert f"deadline={deadline}" in report_of(caught.value).limit
+
+
+@pytest.mark.anyio
+async def test_deadlines_of_coroutines_are_kept():
+    """The same for coroutines."""  # A24
+    ask, made = failing_async(max_retries=9, deadline=100)
+    with no_waiting() as waits, pytest.raises(ConnectionResetError):
+        await ask()
+    assert (waits, len(made)) == ([60], 2)
+
+
+@pytest.mark.anyio
+async def test_a_cancellation_is_met_in_a_wait_that_is_not_waited_for():
+    """As in a real one: no further attempt."""  # A5
+    with anyio.CancelScope() as scope:
+        ask, made = failing_async(max_retries=9, on_retry=lambda *_: scope.cancel())
+        with no_waiting():
+            await ask()
+    assert scope.cancelled_caught
+    assert len(made) == 1
+
+
+def test_streams_do_not_wait_either():
+    """What is retried before its first item is retried at once."""
+    made = []
+
+    @resilient(wait=tenacity.wait_fixed(60))
+    def stream():
+        made.append(1)
+        if len(made) == 1:
+            raise ConnectionResetError("cut")
+        yield "item"
+
+    with no_waiting() as waits:
+        assert list(stream()) == ["item"]
+    assert waits == [60]
+
+
+# switched_off
+
+
+def test_switched_off_a_call_is_plain():
+    """Once, and what it raises comes out as it is."""
+    ask, made = failing()
+    with switched_off(), pytest.raises(ConnectionResetError) as caught:
+        ask()
+    assert len(made) == 1
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.anyio
+async def test_switched_off_a_coroutine_is_plain():
+    """Under both event loops, and whatever else was set."""
+    ask, made = failing_async(deadline=60, timeout=30)
+    with switched_off(), pytest.raises(ConnectionResetError):
+        await ask()
+    assert len(made) == 1
+
+
+def test_switching_off_nests_and_ends_with_its_block():
+    """Also by an error; the outer block is in force until its own end."""  # A60
+    ask, made = failing(max_retries=1)
+    with no_waiting():
+        with switched_off():
+            with pytest.raises(KeyError), switched_off():
+                raise KeyError
+            with pytest.raises(ConnectionResetError):
+                ask()
+        assert len(made) == 1
+        with pytest.raises(ConnectionResetError):
             ask()
-        assert waits == []
-        assert not hasattr(caught.value, "__notes__")
-        with pytest.raises(ConnectionError):
-            ask()
-        assert len(waits) == 3
+    assert len(made) == 3
+
+
+@pytest.mark.anyio
+async def test_switching_off_concerns_no_other_task():
+    """A test beside it goes on retrying."""  # A60
+    ask, _ = failing_async(max_retries=1, pacer=None)
+    counts = {}
+
+    async def calling(name, scope):
+        with scope, no_waiting() as waits:
+            await anyio.lowlevel.checkpoint()
+            with pytest.raises(ConnectionResetError):
+                await ask()
+            counts[name] = len(waits)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(calling, "off", switched_off())
+        tasks.start_soon(calling, "on", no_waiting())
+    assert counts == {"off": 0, "on": 1}
