@@ -1,0 +1,206 @@
+"""Fallbacks: which rung is called, when, and what comes out."""
+
+import functools
+
+import anyio
+import pytest
+
+from resilient_agent import Rung, last_call, report_of, resilient
+
+
+class TooLong(Exception):
+    code = "context_length_exceeded"
+
+
+class NoCredit(Exception):
+    status_code = 429
+    code = "insufficient_quota"
+
+
+def plain(error, waits, **options):
+    @resilient(sleep=waits, **options)
+    def ask(*, text):
+        raise error
+
+    return ask(text="why?"), ask.call_report()
+
+
+def in_loop(backend, error, waits, **options):
+    async def sleep(seconds):
+        waits(seconds)
+        await anyio.lowlevel.checkpoint()
+
+    @resilient(sleep=sleep, **options)
+    async def ask(*, text):
+        raise error
+
+    async def main():
+        return await ask(text="why?"), ask.call_report()
+
+    return anyio.run(main, backend=backend)
+
+
+@pytest.fixture(params=["plain", "asyncio", "trio"])
+def fail(request, waits):
+    """Call what always fails, with fallbacks: the value and the report."""
+    call = plain if request.param == "plain" else functools.partial(in_loop, request.param)
+    return lambda error, **options: call(error, waits, **options)
+
+
+class Ladder:
+    """Rungs that note that they were called, and raise or answer as they are told."""
+
+    def __init__(self):
+        self.called = []
+
+    def rung(self, name, outcome):
+        def rung(*, text):
+            self.called.append((name, text))
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        return Rung(rung, name=name)
+
+
+@pytest.fixture
+def ladder():
+    """A ladder without rungs."""
+    return Ladder()
+
+
+def test_a_degraded_failure_is_answered_by_the_first_rung(fail, ladder, waits):
+    """At once, with the call's arguments; the report says which rung, and why."""
+    value, report = fail(TooLong("too long"), fallback=[ladder.rung("small", "yes"), ladder.rung("large", "no")])
+    assert (value, ladder.called, waits) == ("yes", [("small", "why?")], [])
+    assert (report.outcome, report.rung, report.limit) == ("succeeded", "small", "")
+    assert "too long" in report.because
+    assert report.requests == 2
+
+
+def test_each_rung_is_called_once_in_order(fail, ladder):
+    """Until one answers."""
+    rungs = [ladder.rung("a", TooLong("a")), ladder.rung("b", ConnectionError("b")), ladder.rung("c", "yes")]
+    value, report = fail(TooLong("first"), fallback=rungs)
+    assert value == "yes"
+    assert [name for name, _ in ladder.called] == ["a", "b", "c"]
+    assert [attempt.rung for attempt in report.attempts] == ["", "a", "b", "c"]
+
+
+def test_what_the_last_rung_raises_is_chained_to_the_first_error(fail, ladder):
+    """And keeps what it has behind it itself."""  # A44
+    first, second, behind = TooLong("first"), TooLong("second"), KeyError("its own")
+    second.__cause__ = behind
+    with pytest.raises(TooLong) as caught:
+        fail(first, fallback=ladder.rung("a", second))
+    assert caught.value is second
+    assert second.__cause__ is behind
+    assert behind.__cause__ is first
+    assert "fallback 'a' failed as well" in report_of(second).limit
+
+
+@pytest.mark.parametrize("error", [NoCredit("no credit"), ValueError("wrong")], ids=["fatal", "non-retryable"])
+def test_no_rung_is_called_where_it_cannot_help(fail, ladder, error):
+    """Not even when retries are used up: the account is empty, the request wrong."""  # A44
+    with pytest.raises(type(error)):
+        fail(error, fallback=ladder.rung("a", "no"), on_exhausted=True)
+    assert ladder.called == []
+
+
+def test_a_rung_that_is_refused_for_good_ends_the_ladder(fail, ladder):
+    """The rungs below it share the account."""
+    with pytest.raises(NoCredit):
+        fail(TooLong("long"), fallback=[ladder.rung("a", NoCredit("empty")), ladder.rung("b", "no")])
+    assert len(ladder.called) == 1
+
+
+def test_a_transient_failure_is_retried_and_then_comes_out(fail, ladder, waits):
+    """The ladder is for what cannot succeed, unless `on_exhausted=True` says otherwise."""
+    with pytest.raises(ConnectionError):
+        fail(ConnectionError(), fallback=ladder.rung("a", "no"), max_retries=2)
+    assert (len(waits), ladder.called) == (2, [])
+    value, _ = fail(ConnectionError(), fallback=ladder.rung("a", "yes"), max_retries=2, on_exhausted=True)
+    assert (value, len(waits)) == ("yes", 4)
+
+
+def test_a_rung_may_say_when_it_can_help(fail, ladder):
+    """`when=` sees the verdict."""
+    rungs = [Rung(lambda *, text: "no", when=lambda verdict: "image" in verdict.because), ladder.rung("b", "yes")]
+    assert fail(TooLong("long"), fallback=rungs)[0] == "yes"
+
+
+@pytest.mark.parametrize(
+    "transform", [lambda call: {"text": "short"}, lambda call: ((), {"text": "short"})], ids=["dict", "pair"]
+)
+def test_a_rung_may_change_the_arguments(fail, transform):
+    """By keyword, or all of them."""
+    assert fail(TooLong("long"), fallback=Rung(lambda *, text: text, transform=transform))[0] == "short"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"transform": lambda call: 1 / 0},
+        {"transform": lambda call: "text"},
+        {"when": lambda verdict: 1 / 0},
+    ],
+    ids=["transform raises", "no arguments", "when raises"],
+)
+def test_a_broken_rung_does_not_hide_the_error(fail, broken, caplog):
+    """The call's own error comes out, and the log says what was wrong."""  # A43
+    error = TooLong("long")
+    with pytest.raises(TooLong) as caught:
+        fail(error, fallback=Rung(lambda *, text: text, **broken))
+    assert caught.value is error
+    assert any(record.exc_info for record in caplog.records)
+
+
+@pytest.mark.anyio
+async def test_a_cancellation_reaches_no_rung():
+    """Who wants it to stop does not want something else instead."""  # A1, A44
+    called = []
+
+    @resilient(fallback=lambda: called.append(1), on_exhausted=True)
+    async def ask():
+        await anyio.sleep(30)
+
+    with anyio.move_on_after(0.05) as scope:
+        await ask()
+    assert scope.cancelled_caught
+    assert called == []
+
+
+@pytest.mark.anyio
+async def test_a_rung_of_a_coroutine_may_be_either():
+    """A coroutine function is awaited, a plain one is called."""
+
+    async def other():
+        await anyio.lowlevel.checkpoint()
+        return "awaited"
+
+    for rung, expected in ((other, "awaited"), (lambda: "called", "called")):
+
+        @resilient(fallback=rung)
+        async def ask():
+            raise TooLong("long")
+
+        assert await ask() == expected
+        assert last_call().outcome == "succeeded"
+
+
+def test_a_plain_function_cannot_have_a_rung_that_is_awaited():
+    """Said when it is decorated."""
+
+    async def other(): ...
+
+    with pytest.raises(TypeError, match="fallback other is a coroutine function"):
+
+        @resilient(fallback=other)
+        def ask(): ...
+
+
+@pytest.mark.parametrize("field", ["fn", "when", "transform"])
+def test_a_rung_is_made_of_functions(field):
+    """What cannot be called is refused by its name."""
+    with pytest.raises(TypeError, match=f"{field} of a Rung"):
+        Rung(**{"fn": print, field: 3})
