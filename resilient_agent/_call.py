@@ -241,7 +241,7 @@ class Call(tenacity.RetryCallState):
         assert error is not None  # noqa: S101 - asked after a failure
         below = 0
         if self.rung is None:
-            below = _requests_below(error, self.control)
+            below = _requests_below(error, self.control, self.fn)
             self.requests += below
         self.verdict = self.judge.judge(error, self.attempt_number, below)
         self._write_down(type(error).__name__)
@@ -438,9 +438,9 @@ def _report(attempts: list[Attempt], **values: Any) -> CallReport:
     return CallReport(attempts=tuple(attempt.report() for attempt in attempts), **values)
 
 
-def _requests_below(error: BaseException, control: Controller) -> int:
+def _requests_below(error: BaseException, control: Controller, fn: Any) -> int:
     """How many requests an attempt made besides the one that is known: retries of a call inside, or of an SDK."""
-    inner = report_from_below(error, id(control))
+    inner = report_from_below(error, control.name, id(getattr(fn, "retry", None)))
     if inner is not None:
         return inner.requests - 1
     below = sdk_retries(error)

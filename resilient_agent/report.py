@@ -139,10 +139,17 @@ def report_of(error: BaseException) -> CallReport | None:
     return _carried(error)[0]
 
 
-def report_from_below(error: BaseException, by: int) -> CallReport | None:
-    """The report that a call inside left on an exception; None where it is an old one of the caller `by` itself."""
+def report_from_below(error: BaseException, function: str, wrapped: int) -> CallReport | None:
+    """The report that a call inside left on an exception, or None.
+
+    Args:
+        error: what the attempt raised.
+        function: the caller's name. A report of that name is an old one of its own, on an exception that is raised
+            again; unless what the caller wraps has left it.
+        wrapped: what that is, as `attach` was told it: a function may be decorated twice.
+    """
     report, left_by = _carried(error)
-    return None if left_by == by else report
+    return None if report is None or (report.function == function and left_by != wrapped) else report
 
 
 def _carried(error: BaseException) -> tuple[CallReport | None, int]:

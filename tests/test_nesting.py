@@ -153,7 +153,6 @@ def test_what_an_inner_call_took_is_gone_for_the_next_attempt():
     assert len(made) == 5
 
 
-@pytest.mark.xfail(reason="the first attempt looks at no clock: a report that an earlier call left there seems new")
 def test_the_outer_report_counts_what_was_asked_below(nest):
     """`requests` are those that went out, and the limit is named by the layer that met it."""
     error, _ = nest(Script(ConnectionResetError("cut")), retries(2), retries(2))
