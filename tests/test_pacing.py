@@ -1,53 +1,13 @@
 """Calls that wait together once a rate limit was met: who waits, for how long, and what it costs them."""
 
-import asyncio
 import contextlib
 import threading
 import time
 
 import anyio
 import pytest
-import trio.testing
 
 from resilient_agent import DeadlineExceeded, Pacer, report_of, resilient
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """Of asyncio, what `MockClock` is of trio: where nothing is left to do, it is later."""
-
-    def __init__(self):
-        self._moment = 0.0
-        super().__init__()
-        self._wait_for_events = self._selector.select
-        self._selector.select = self._jump
-
-    def _jump(self, timeout=None):
-        if timeout:
-            self._moment += timeout
-        return self._wait_for_events(0 if timeout else timeout)
-
-    def time(self):
-        return self._moment
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def virtually(request):
-    """Run a coroutine function on a clock that nobody waits for: what it returned or raised, and how long it took."""
-
-    async def timed(main):
-        begun = anyio.current_time()
-        try:
-            came = await main()
-        except Exception as error:
-            came = error
-        return came, round(anyio.current_time() - begun, 3)
-
-    def running(main):
-        clock = {"clock": trio.testing.MockClock(autojump_threshold=0)}
-        options = {"loop_factory": JumpingLoop} if request.param == "asyncio" else clock
-        return anyio.run(timed, main, backend=request.param, backend_options=options)
-
-    return running
 
 
 class Limited(Exception):
