@@ -202,9 +202,9 @@ def _wait(value: str | None, header: Header, wall: Clock) -> float | None:
 
 
 def _number(value: str | None) -> float | None:
-    if value is None or _NUMBER.fullmatch(value.strip()) is None:
-        return None
-    return float(value)
+    # Stripped here: what `strip` takes for white space (a unit separator) `float` does not.
+    text = "" if value is None else value.strip()
+    return None if _NUMBER.fullmatch(text) is None else float(text)
 
 
 def _date(value: str | None) -> float | None:

@@ -334,6 +334,7 @@ def test_a_bucket_that_is_not_exhausted_names_no_wait(left):
         st.text(max_size=40) | st.sampled_from(["0", "5s", "99999999999"]),
     )
 )
+@example({"x-ratelimit-remaining-requests": "0\x1f", "x-ratelimit-reset-requests": "5s"})
 def test_any_headers_are_a_positive_wait_or_no_hint(headers):
     """Whatever the buckets hold, the answer is a finite positive number or None."""  # A16
     found = in_buckets(headers.get, lambda: NOW)
