@@ -446,12 +446,12 @@ def _chain(error: BaseException, first: BaseException | None) -> None:
     """Let a fallback's error show the first one behind it, without hiding what it has behind it itself."""
     link: BaseException = error
     seen = {id(error)}
-    while (behind := link.__cause__ or link.__context__) is not None and id(behind) not in seen:
-        if behind is first:
+    while (behind := link.__cause__ or (None if link.__suppress_context__ else link.__context__)) is not None:
+        if behind is first or id(behind) in seen:
             return
         seen.add(id(behind))
         link = behind
-    if link is not first and first is not None and id(first) not in seen:
+    if id(first) not in seen:
         link.__cause__ = first
 
 

@@ -7,6 +7,7 @@ attempt, of another function.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,8 @@ class Rung:
             value = getattr(self, name)
             if not callable(value) and not (value is None and name != "fn"):
                 raise TypeError(f"{name} of a Rung must be callable, not {value!r}")
+            if name != "fn" and inspect.iscoroutinefunction(value):
+                raise TypeError(f"{name} of a Rung must be a plain function, not {value!r}: nobody awaits it")
         if not self.name:
             behind = getattr(self.fn, "func", self.fn)  # a partial's
             object.__setattr__(self, "name", getattr(behind, "__name__", type(behind).__name__))

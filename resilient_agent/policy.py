@@ -111,7 +111,8 @@ class Policy:
             raise TypeError(
                 f"pacer must be a Pacer, None for no pacing, or left out for one of its own, not {self.pacer!r}"
             )
-        if self.classifier is not None and not callable(getattr(self.classifier, "classify", None)):
+        classify = getattr(self.classifier, "classify", None)
+        if self.classifier is not None and (isinstance(self.classifier, type) or not callable(classify)):
             raise TypeError(f"classifier must be an ErrorClassifier, not {self.classifier!r}")
         for name in ("on_exhausted", "enabled"):
             value = getattr(self, name)
@@ -147,11 +148,14 @@ class Policy:
         Args:
             sdk_retries: how often the SDK below the function retries by itself; those multiply.
 
+        Raises:
+            ValueError: the policy has a `stop` or `wait` of tenacity's: what code will say is not known.
+
         Example:
             >>> Policy(max_retries=2).schedule(sdk_retries=2).requests
             9
         """
-        return schedule_of(self, sdk_retries)
+        return schedule_of(self, len(ladder(self.fallback)), sdk_retries)
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Self:

@@ -69,8 +69,10 @@ class Schedule:
     Attributes:
         rows: for each kind of failure.
         attempts: the most attempts of one call, whatever fails.
-        sdk_retries: how often an SDK below retries each of them.
-        seconds: the most that one call takes: its waits, and its attempts where they have a limit of time.
+        rungs: how many fallbacks may be called after them, each once.
+        sdk_retries: how often an SDK below retries each of all these.
+        seconds: the most that one call takes before a fallback: its waits, and its attempts where they have a limit
+            of time.
         deadline: what bounds that, or None.
         timeout: what bounds one attempt, or None.
         max_retry_after: the longest wait that a server may name.
@@ -87,6 +89,7 @@ class Schedule:
 
     rows: tuple[Row, ...]
     attempts: int
+    rungs: int
     sdk_retries: int
     seconds: float
     deadline: float | None
@@ -96,7 +99,7 @@ class Schedule:
     @property
     def requests(self) -> int:
         """The most requests that one call makes."""
-        return self.attempts * (1 + self.sdk_retries)
+        return (self.attempts + self.rungs) * (1 + self.sdk_retries)
 
     def __str__(self) -> str:
         return "\n".join(
@@ -110,6 +113,8 @@ class Schedule:
 
     def _said(self) -> str:
         said = f"{self.attempts} attempt{'s' * (self.attempts > 1)}"
+        if self.rungs:
+            said = f"{said} and {self.rungs} fallback{'s' * (self.rungs > 1)}"
         if self.sdk_retries:
             said += f" x {1 + self.sdk_retries} requests of the SDK = {self.requests} requests"
         what = "" if self.timeout is not None else " of waiting"
@@ -117,14 +122,18 @@ class Schedule:
         return f"{said}, {_spelled(self.seconds)}{bound or what}"
 
 
-def schedule_of(policy: Policy, sdk_retries: int = 0) -> Schedule:
+def schedule_of(policy: Policy, rungs: int, sdk_retries: int) -> Schedule:
     """What a policy amounts to in the worst case.
 
     Args:
         policy: the policy.
+        rungs: how many fallbacks it has.
         sdk_retries: how often the SDK below retries each attempt by itself.
     """
     check_retries("sdk_retries", sdk_retries)
+    for name in ("stop", "wait"):
+        if getattr(policy, name) is not None:
+            raise ValueError(f"a policy with {name}= has no schedule: what that will say is not known beforehand")
     most = policy.max_retries
     if policy.backoff is not None:
         rows = [_row("of any kind", policy.backoff, policy.backoff.max_retries if most is None else most)]
@@ -141,6 +150,7 @@ def schedule_of(policy: Policy, sdk_retries: int = 0) -> Schedule:
     return Schedule(
         rows=tuple(rows),
         attempts=attempts,
+        rungs=rungs,
         sdk_retries=sdk_retries,
         seconds=seconds if policy.deadline is None else min(seconds, policy.deadline),
         deadline=policy.deadline,

@@ -109,6 +109,11 @@ def test_a_negative_number_of_retries_is_refused(value):
         BackoffConfig(max_retries=value)
 
 
+def test_no_retries_at_all_is_allowed():
+    """A max_retries of 0 means one attempt and no more."""
+    assert BackoffConfig(max_retries=0).max_retries == 0
+
+
 @pytest.mark.parametrize("value", [1.0, 2.5, "3", None, True, math.nan])
 def test_a_number_of_retries_that_is_no_int_is_refused(value):
     """A max_retries that is no int is a TypeError that names it."""
@@ -129,6 +134,11 @@ def test_it_cannot_be_changed(field):
     config = BackoffConfig()
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(config, field, getattr(config, field))
+
+
+def test_it_holds_its_fields_and_nothing_else():
+    """A config has no room for anything beside its fields: it can be shared by any number of calls."""
+    assert not hasattr(BackoffConfig(), "__dict__")
 
 
 def test_equal_configs_are_equal_keys():
@@ -229,6 +239,13 @@ def test_at_the_cap_waits_still_differ(shape, rng):
     assert max(found) <= 8
     assert min(found) >= 6
     assert max(found) - min(found) > 1.8
+
+
+@pytest.mark.parametrize("draw", [0.0, 0.25, 0.5, 0.75, 0.999])
+def test_a_jitter_of_one_spreads_evenly_from_nothing_to_the_cap(draw):
+    """Full jitter at the cap: every wait from 0 to the cap is as likely as any other."""  # A10
+    config = BackoffConfig(base_delay_ms=1000, max_delay_ms=8000, jitter=1)
+    assert config.delay(10, Draw(draw)) == pytest.approx(8 * draw)
 
 
 def test_the_same_draws_give_the_same_waits():

@@ -1,11 +1,12 @@
 """Fallbacks: which rung is called, when, and what comes out."""
 
 import functools
+import traceback
 
 import anyio
 import pytest
 
-from resilient_agent import Rung, last_call, report_of, resilient
+from resilient_agent import Rung, report_of, resilient
 
 
 class TooLong(Exception):
@@ -96,7 +97,36 @@ def test_what_the_last_rung_raises_is_chained_to_the_first_error(fail, ladder):
     assert caught.value is second
     assert second.__cause__ is behind
     assert behind.__cause__ is first
+    assert first.__cause__ is None
     assert "fallback 'a' failed as well" in report_of(second).limit
+
+
+def test_a_rung_that_hides_its_own_cause_does_not_hide_the_first_error(fail):
+    """`raise ... from None` is the rung's word on what happened in the rung."""  # A44
+
+    def rung(*, text):
+        try:
+            return {}[text]
+        except KeyError:
+            raise TooLong("second") from None
+
+    with pytest.raises(TooLong, match="second") as caught:
+        fail(TooLong("first"), fallback=rung)
+    printed = "".join(traceback.format_exception(caught.value))
+    assert "TooLong: first" in printed
+    assert "KeyError" not in printed
+
+
+def test_a_rung_that_raises_the_first_error_again_makes_no_circle(fail, ladder):
+    """The very object comes out, with what was behind it and no more."""
+    error, behind = TooLong("first"), KeyError("its own")
+    error.__cause__ = behind
+    with pytest.raises(TooLong) as caught:
+        fail(error, fallback=[ladder.rung("a", error), ladder.rung("b", error)])
+    assert caught.value is error
+    assert error.__cause__ is behind
+    assert behind.__cause__ is None
+    assert len(ladder.called) == 2
 
 
 @pytest.mark.parametrize("error", [NoCredit("no credit"), ValueError("wrong")], ids=["fatal", "non-retryable"])
@@ -119,22 +149,71 @@ def test_a_transient_failure_is_retried_and_then_comes_out(fail, ladder, waits):
     with pytest.raises(ConnectionError):
         fail(ConnectionError(), fallback=ladder.rung("a", "no"), max_retries=2)
     assert (len(waits), ladder.called) == (2, [])
-    value, _ = fail(ConnectionError(), fallback=ladder.rung("a", "yes"), max_retries=2, on_exhausted=True)
+    value, report = fail(ConnectionError(), fallback=ladder.rung("a", "yes"), max_retries=2, on_exhausted=True)
     assert (value, len(waits)) == ("yes", 4)
+    assert [attempt.rung for attempt in report.attempts] == ["", "", "", "a"]
+
+
+def test_a_failure_that_changes_while_it_is_retried_is_judged_anew(waits, ladder):
+    """What becomes hopeless at the second attempt goes to the ladder then."""
+    errors = iter([ConnectionError(), TooLong("long")])
+
+    @resilient(fallback=ladder.rung("a", "yes"), sleep=waits)
+    def ask(*, text):
+        raise next(errors)
+
+    assert ask(text="why?") == "yes"
+    assert len(waits) == 1
+    assert ask.call_report().attempts[2].rung == "a"
 
 
 def test_a_rung_may_say_when_it_can_help(fail, ladder):
-    """`when=` sees the verdict."""
-    rungs = [Rung(lambda *, text: "no", when=lambda verdict: "image" in verdict.because), ladder.rung("b", "yes")]
+    """`when=` sees the verdict; a context that is too long may go to a larger model only."""  # A44
+    seen = []
+
+    def larger(verdict):
+        seen.append(verdict.rule)
+        return verdict.rule != "size/context-length"
+
+    rungs = [Rung(lambda *, text: "no", when=larger), ladder.rung("b", "yes")]
     assert fail(TooLong("long"), fallback=rungs)[0] == "yes"
+    assert seen == ["size/context-length"]
+
+
+def test_where_no_rung_can_help_the_error_comes_out_as_it_is(fail, ladder):
+    """With nothing behind it."""
+    error = TooLong("long")
+    with pytest.raises(TooLong) as caught:
+        fail(error, fallback=[Rung(ladder.rung("a", "no").fn, when=lambda _: False)])
+    assert caught.value is error
+    assert (error.__cause__, ladder.called) == (None, [])
 
 
 @pytest.mark.parametrize(
     "transform", [lambda call: {"text": "short"}, lambda call: ((), {"text": "short"})], ids=["dict", "pair"]
 )
 def test_a_rung_may_change_the_arguments(fail, transform):
-    """By keyword, or all of them."""
-    assert fail(TooLong("long"), fallback=Rung(lambda *, text: text, transform=transform))[0] == "short"
+    """By keyword, or all of them; the next rung starts from the call's own again."""
+    rungs = [Rung(lambda *, text: text, transform=transform)]
+    assert fail(TooLong("long"), fallback=rungs)[0] == "short"
+
+
+def test_changed_arguments_are_for_one_rung(fail, ladder):
+    """The next one starts from the call's own again, and sees what the one before it raised."""
+    seen, second = [], TooLong("second")
+
+    def transform(call):
+        seen.append((call.error, call.args, dict(call.kwargs)))
+        return {"text": "changed"}
+
+    rungs = [
+        Rung(ladder.rung("a", second).fn, transform=transform),
+        Rung(ladder.rung("b", "yes").fn, transform=transform),
+    ]
+    first = TooLong("first")
+    assert fail(first, fallback=rungs)[0] == "yes"
+    assert seen == [(first, (), {"text": "why?"}), (second, (), {"text": "why?"})]
+    assert ladder.called == [("a", "changed"), ("b", "changed")]
 
 
 @pytest.mark.parametrize(
@@ -164,10 +243,45 @@ async def test_a_cancellation_reaches_no_rung():
     async def ask():
         await anyio.sleep(30)
 
-    with anyio.move_on_after(0.05) as scope:
+    with anyio.move_on_after(0.02) as scope:
         await ask()
     assert scope.cancelled_caught
     assert called == []
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_rung_ends_the_call():
+    """No further rung; the report says that it was cancelled."""  # A1
+    called = []
+
+    async def slow():
+        await anyio.sleep(30)
+
+    @resilient(fallback=[slow, lambda: called.append(1)])
+    async def ask():
+        raise TooLong("long")
+
+    with anyio.move_on_after(0.02) as scope:
+        await ask()
+    assert scope.cancelled_caught
+    assert (called, ask.call_report().outcome) == ([], "cancelled")
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_what_is_no_exception_reaches_no_rung(kind, ladder):
+    """It leaves at once, from the function and from a rung."""  # A1
+
+    def rung(*, text):
+        raise kind
+
+    @resilient(fallback=[rung, ladder.rung("b", "no")], on_exhausted=True)
+    def ask(*, text):
+        raise TooLong("long") if text else kind
+
+    for text in ("", "why?"):
+        with pytest.raises(kind):
+            ask(text=text)
+    assert ladder.called == []
 
 
 @pytest.mark.anyio
@@ -185,7 +299,8 @@ async def test_a_rung_of_a_coroutine_may_be_either():
             raise TooLong("long")
 
         assert await ask() == expected
-        assert last_call().outcome == "succeeded"
+        report = ask.call_report()
+        assert (report.outcome, report.rung) == ("succeeded", rung.__name__)
 
 
 def test_a_plain_function_cannot_have_a_rung_that_is_awaited():
@@ -197,6 +312,25 @@ def test_a_plain_function_cannot_have_a_rung_that_is_awaited():
 
         @resilient(fallback=other)
         def ask(): ...
+
+
+@pytest.mark.parametrize("field", ["when", "transform"])
+def test_what_decides_about_a_rung_is_plain(field):
+    """Nobody awaits it: the coroutine of a `when=` would be a yes, whatever it says."""
+
+    async def decide(_): ...
+
+    with pytest.raises(TypeError, match=f"{field} of a Rung"):
+        Rung(print, **{field: decide})
+
+
+@pytest.mark.parametrize(
+    ("fn", "name"), [(print, "print"), (functools.partial(print, end=""), "print"), (Ladder().rung, "rung")]
+)
+def test_a_rung_is_named_like_its_function(fn, name):
+    """Unless it is given a name."""
+    assert Rung(fn).name == name
+    assert Rung(fn, name="small").name == "small"
 
 
 @pytest.mark.parametrize("field", ["fn", "when", "transform"])

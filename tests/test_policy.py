@@ -8,34 +8,39 @@ import tomllib
 
 import pytest
 import tenacity
+from hypothesis import given
+from hypothesis import strategies as st
 
-from resilient_agent import BackoffConfig, Pacer, Policy, resilient
+from resilient_agent import BackoffConfig, ErrorClassifier, Pacer, Policy, resilient
+
+SECONDS = ("deadline", "timeout", "max_retry_after", "first_item_timeout", "item_timeout")
+FUNCTIONS = (
+    "pace_by", "on_retry", "commit_when", "resume", "stop", "wait", "retry", "before", "after", "before_sleep", "sleep",
+)  # fmt: skip
 
 WRONG = [
     ("max_retries", "3", TypeError),
     ("max_retries", -1, ValueError),
     ("max_retries", True, TypeError),
-    ("deadline", 0, ValueError),
-    ("deadline", "soon", TypeError),
-    ("timeout", -2, ValueError),
-    ("timeout", math.nan, ValueError),
-    ("max_retry_after", 0, ValueError),
-    ("item_timeout", True, TypeError),
-    ("first_item_timeout", 0.0, ValueError),
+    ("max_retries", 2.0, TypeError),
+    *[(name, value, ValueError) for name in SECONDS for value in (0, -0.5, -math.inf, math.nan)],
+    *[(name, value, TypeError) for name in SECONDS for value in ("soon", True)],
+    *[(name, "soon", TypeError) for name in FUNCTIONS],
     ("max_identical", 0, ValueError),
     ("max_identical", 2.5, TypeError),
+    ("max_identical", True, TypeError),
     ("backoff", 3, TypeError),
     ("classifier", "strict", TypeError),
+    ("classifier", ErrorClassifier, TypeError),
     ("fallback", 3, TypeError),
+    ("fallback", "brief", TypeError),
     ("fallback", ["brief"], TypeError),
     ("pacer", "fast", TypeError),
     ("pacer", True, TypeError),
-    ("pace_by", "model", TypeError),
     ("budget", 0.2, TypeError),
     ("breaker", "open", TypeError),
-    ("on_retry", 1, TypeError),
-    ("wait", 5, TypeError),
     ("on_exhausted", 1, TypeError),
+    ("on_exhausted", None, TypeError),
     ("enabled", "no", TypeError),
 ]
 
@@ -54,9 +59,31 @@ def test_a_policy_is_a_value():
     policy = Policy(max_retries=8, deadline=300, backoff=BackoffConfig(base_delay_ms=10))
     with pytest.raises(dataclasses.FrozenInstanceError):
         policy.max_retries = 3
-    for other in (pickle.loads(pickle.dumps(policy)), copy.deepcopy(policy), Policy(**policy.settings())):
+    for other in (pickle.loads(pickle.dumps(policy)), copy.copy(policy), copy.deepcopy(policy)):
         assert other == policy
-    assert hash(policy) == hash(Policy(**policy.settings()))
+        assert hash(other) == hash(policy)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "max_retries": st.none() | st.integers(0, 99),
+            "max_identical": st.integers(1, 99),
+            **{name: st.none() | st.floats(0, exclude_min=True) for name in SECONDS},
+            "on_exhausted": st.booleans(),
+            "enabled": st.none() | st.booleans(),
+            "pacer": st.sampled_from([None, "own"]),
+            "backoff": st.none() | st.builds(BackoffConfig, max_retries=st.integers(0, 9)),
+            "fallback": st.sampled_from([None, (), (print, len)]),
+        },
+    )
+)
+def test_a_policy_is_its_settings(given):
+    """Built from them again it is equal, however much of it was given."""
+    policy = Policy(**given)
+    assert Policy(**policy.settings()) == policy
+    assert policy.settings().items() <= given.items()
 
 
 def test_settings_are_what_differs_from_the_defaults():
@@ -72,6 +99,8 @@ def test_replace_changes_a_copy():
     assert policy.deadline is None
     with pytest.raises(TypeError, match=r"'dead_line': did you mean 'deadline'\?"):
         policy.replace(dead_line=5)
+    with pytest.raises(ValueError, match="deadline"):
+        policy.replace(deadline=0)
 
 
 def test_a_policy_decorates_and_arguments_change_it(waits):
@@ -86,6 +115,15 @@ def test_a_policy_decorates_and_arguments_change_it(waits):
     with pytest.raises(ConnectionError):
         ask()
     assert len(calls) == 2
+    assert ask.retry.policy == Policy(max_retries=1, sleep=waits)
+
+
+def test_an_argument_of_none_takes_a_setting_back():
+    """Beside a policy None is the last word as well."""
+
+    def ask(): ...
+
+    assert resilient(Policy(max_retries=5, deadline=9), deadline=None)(ask).retry.policy == Policy(max_retries=5)
 
 
 def test_functions_of_one_policy_have_pacers_of_their_own():

@@ -128,6 +128,13 @@ def test_few_attempts_say_nothing():
     assert [attempt(breaker, DOWN) for _ in range(4)] == [CLOSED, CLOSED, CLOSED, OPEN]
 
 
+def test_more_attempts_than_are_asked_for_say_as_much():
+    """Four of eight are half, though at four attempts there was nothing to complain of."""
+    breaker = by_share(0.5, 4)
+    outcomes = ("succeeded",) * 4 + (DOWN,) * 4
+    assert [attempt(breaker, outcome) for outcome in outcomes] == [CLOSED] * 7 + [OPEN]
+
+
 def test_a_success_may_be_the_attempt_that_makes_them_enough():
     """Two of three failed: it opens when the third is known, though that one succeeded."""
     breaker = by_share(0.5, 3)
@@ -164,7 +171,7 @@ def test_the_default_numbers():
     assert attempt(breaker, "succeeded", 30.0) is CLOSED
     for outcome in ("succeeded", DOWN) * 9 + ("succeeded",):
         assert attempt(breaker, outcome, 60.0) is CLOSED
-    assert attempt(breaker, DOWN, 113.9) is OPEN
+    assert attempt(breaker, DOWN, 119.9) is OPEN
     late = CircuitBreaker()
     for outcome in ("succeeded", DOWN) * 9 + ("succeeded",):
         attempt(late, outcome, 0.0)
@@ -338,10 +345,43 @@ def test_a_probe_that_hangs_gives_its_slot_to_the_next():
     assert breaker.admit(20.0).wait == 3
     assert first.settle("succeeded", 21.0)  # late, but it is an answer
     assert breaker.state is HALF_OPEN
+    assert not breaker.admit(21.0)  # two are out, and one of two has succeeded
     assert third.settle("succeeded", 21.0)
     assert breaker.state is CLOSED
     assert second.settle(DOWN, 21.0)
     assert breaker.state is CLOSED
+
+
+@pytest.mark.parametrize("now", [20.0, 25.0])
+def test_a_probe_that_hangs_is_not_shown_as_under_way(now):
+    """People see who is waited for, also before the next one asks."""
+    breaker = by_row(1, open_for=10)
+    old = breaker.admit(0.0)
+    attempt(breaker, DOWN)
+    assert breaker.admit(10.0)
+    assert repr(breaker) == "<CircuitBreaker: half-open, 1 of 1 probes under way, 0 succeeded>"
+    old.settle("succeeded", now)  # not heard, but it tells the time
+    assert repr(breaker) == "<CircuitBreaker: half-open, 0 of 1 probes under way, 0 succeeded>"
+
+
+def test_who_was_refused_holds_nothing():
+    """While a thousand wait, the slot is there for whoever asks when it is free."""
+    # A36
+    breaker = opened()
+    assert not any(breaker.admit(now / 100) for now in range(1000))
+    probe = breaker.admit(10.0)
+    assert not any(breaker.admit(11.0) for _ in range(1000))
+    probe.settle("cancelled", 12.0)
+    assert breaker.admit(12.0).probe
+
+
+def test_shared_only_where_the_same_object_is_passed():
+    """Two breakers with the same numbers know nothing of each other."""
+    # A34
+    one, other = by_row(1), by_row(1)
+    assert attempt(one, DOWN) is OPEN
+    assert other.state is CLOSED
+    assert other.admit(0.0)
 
 
 def test_a_probe_that_hung_and_failed_opens_it():
@@ -498,6 +538,12 @@ def test_values_of_the_wrong_kind_are_refused_at_once(settings, text):
         CircuitBreaker(**settings)
 
 
+def test_settings_are_given_by_name():
+    """Eight numbers in a row could be read by nobody."""
+    with pytest.raises(TypeError):
+        CircuitBreaker(0.5)
+
+
 def test_the_numbers_at_their_bounds_will_do():
     """1 is a share and a count."""
     breaker = by_share(1, 1, probes=1)
@@ -528,6 +574,14 @@ def test_a_copy_has_the_settings_and_begins_closed(how):
     assert breaker.state is OPEN
     refusal = breaker.admit(0.0)
     assert how(refusal) == refusal
+
+
+def test_a_pickle_of_a_version_with_other_settings_is_refused():
+    """Better no breaker than one whose numbers nobody chose."""
+    build, settings = CircuitBreaker(open_for=7).__reduce__()
+    assert build(*settings)._rules.open_for == 7
+    with pytest.raises(ValueError, match="zip"):
+        build(*settings[:-1])
 
 
 @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickle.dumps])

@@ -115,6 +115,12 @@ def test_numbers_out_of_range_are_refused(value, bounds, text):
         check_number("pace", value, **bounds)
 
 
+def test_bounds_are_given_by_name():
+    """Nobody can take one bound for another."""
+    with pytest.raises(TypeError):
+        check_number("pace", 1, 0)
+
+
 def test_numbers_at_the_bounds_will_do():
     """Bounds are in the range, except the one that has to be exceeded."""
     check_number("pace", 0)
