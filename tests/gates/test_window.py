@@ -59,6 +59,14 @@ def test_a_count_slides_by_tenths_of_its_window():
     assert [count.total(at) for at in (9.9, 10.0, 10.9, 11.0, 14.9, 15.0)] == [4, 2, 2, 1, 1, 0]
 
 
+def test_nothing_is_left_after_a_long_silence():
+    """Whatever happened is forgotten, however many windows ago it was."""
+    count = SlidingCount(10)
+    for at in (0.0, 4.0, 4.5):
+        count.add(at)
+    assert count.total(1e6) == 0
+
+
 def test_a_count_of_any_width():
     """A window of seven seconds has tenths of 0.7."""
     count = SlidingCount(7)
