@@ -51,7 +51,7 @@ class AttemptReport:
         line = f"attempt {self.number}{who}: {self.error or 'answered'}{rule}"
         if self.wait or self.paced:
             line += f", waited {self.wait + self.paced:.3g} s"
-        return f"{line} for the limit" if self.paced > self.wait else line
+        return f"{line} in the pacer" if self.paced > self.wait else line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,7 @@ class CallReport:
 
     def __str__(self) -> str:
         head = f"{self.function} {self.outcome} after {self.requests} request{'s' * (self.requests != 1)}"
-        waits = f"{self.waited:.3g} s waiting, {self.paced:.3g} s for a limit, {self.worked:.3g} s working"
+        waits = f"{self.waited:.3g} s waiting, {self.paced:.3g} s in the pacer, {self.worked:.3g} s working"
         ends = [f"ended by: {self.limit}"] if self.limit else []
         ends += [f"answered by fallback {self.rung!r}: {self.because}"] if self.rung else []
         return "\n  ".join([f"{head} ({waits})", *map(str, self.attempts), *ends])

@@ -288,8 +288,8 @@ def test_the_words_of_a_report():
     )
     report = CallReport("ask", "succeeded", attempts, requests=3, waited=1.5, paced=2, worked=0.25, rung="small")
     assert str(report).splitlines() == [
-        "ask succeeded after 3 requests (1.5 s waiting, 2 s for a limit, 0.25 s working)",
-        "  attempt 1: RateLimitError (http/too-many-requests), waited 2.5 s for the limit",
+        "ask succeeded after 3 requests (1.5 s waiting, 2 s in the pacer, 0.25 s working)",
+        "  attempt 1: RateLimitError (http/too-many-requests), waited 2.5 s in the pacer",
         "  attempt 2: TooLong (size/context-length), waited 1 s",
         "  attempt 3 of fallback 'small': answered",
         "  answered by fallback 'small': too long",

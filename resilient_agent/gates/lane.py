@@ -328,7 +328,7 @@ class Lane:
         self._touched = now
         self._line.leave(ticket)
         self._crowd.back(ticket)
-        self._meter.refused()
+        self._meter.refused(paced=ticket.sent_at is not None)
         ticket.failures += 1
         if self._closed is not None and self._closed.probe is ticket:
             self._closed.probe = None

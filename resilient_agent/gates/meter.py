@@ -57,10 +57,10 @@ class Meter:
     def burst(self) -> int:  # noqa: D102 - an attribute, described above
         return self._marks[-1].burst if self._marks else 0
 
-    def refused(self) -> None:
-        """One of those sent was not let through."""
+    def refused(self, *, paced: bool) -> None:
+        """One of those sent was not let through. `paced`: it had been let go; else it is of the first herd."""
         self._refused += 1
-        if self._marks:
+        if self._marks and paced:
             self._marks[-1].burst += 1
 
     def passed(self, number: int) -> int:

@@ -131,6 +131,39 @@ class World:
         self.start()
 
 
+class Herd(World):
+    """As callers really begin: nobody asks an idle lane, and requests and refusals take their time on the way."""
+
+    def __init__(self, server, workers, calls, *, seed, spread):
+        self.random, self.spread = random.Random(seed), spread
+        super().__init__(server, workers, calls, service=0.02)
+
+    def start(self):
+        if not self.todo:
+            return
+        self.todo -= 1
+        if self.lane.active:
+            self.ask(self.lane.ticket())
+        else:
+            self.at(self.now + self.random.uniform(0, self.spread), self.arrive, None)
+
+    def ask(self, ticket):
+        wait = self.lane.ask(ticket, self.now)
+        if wait:
+            self.at(self.now + wait, self.ask, ticket)
+        else:
+            self.at(self.now + self.random.uniform(0.002, 0.007), self.arrive, ticket)
+
+    def arrive(self, ticket):
+        named = self.server.send(self.now)
+        back = self.now + self.random.uniform(0.005, 0.02)
+        ticket = ticket or self.lane.ticket()
+        if named is None:
+            self.at(back, self.done, ticket)
+        else:
+            self.at(back, self.fail, ticket, self.lane.limited, named or None)
+
+
 def limited(*, wait=None, waiting=3):
     """A lane whose first burst was refused at 0.0, and the tickets that wait in it since."""
     lane = Lane()
@@ -287,6 +320,16 @@ def test_the_rate_is_learned(rate, hint, penal):
     assert world.now <= 1.2 * (calls - burst) / rate + 2
     assert world.server.refused - (workers - burst) <= 0.1 * calls + 10
     assert max(world.failures.values()) <= 5
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.3])
+@pytest.mark.parametrize("seed", range(12))
+def test_what_the_first_herd_costs_makes_nobody_timid(spread, seed):
+    """Fifty callers set out before anybody knew of a limit: their refusals say nothing of what a later one costs."""
+    world = Herd(Bucket(60, 20, hint=True), 50, 300, seed=seed, spread=spread).run()
+    assert world.finished == 300
+    assert world.now <= 2 * (300 - 20) / 60
+    assert world.server.refused <= 60
 
 
 @pytest.mark.parametrize("latency", [0.02, 0.3])

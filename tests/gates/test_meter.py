@@ -11,16 +11,16 @@ def after(*stretches):
     """A meter that counted stretches of (seconds, requests let through, one refusal), and the moment."""
     meter, now = Meter(), 0.0
     meter.sent += 1
-    meter.refused()
+    meter.refused(paced=True)
     meter.mark(now, meter.sent, 0.0)
     for seconds, passed in stretches[:-1]:
         now += seconds
         meter.sent += passed + 1
-        meter.refused()
+        meter.refused(paced=True)
         meter.mark(now, meter.sent, 0.0)
     seconds, passed = stretches[-1]
     meter.sent += passed + 1
-    meter.refused()
+    meter.refused(paced=True)
     return meter, now + seconds
 
 
@@ -58,10 +58,10 @@ def test_where_a_wait_was_named_the_count_begins_at_its_end():
     """The time of waiting belongs to the refusals, and half a request was there already."""
     meter = Meter()
     meter.sent = 1
-    meter.refused()
+    meter.refused(paced=True)
     meter.mark(0.0, 1, 4.0)
     meter.sent = 22
-    meter.refused()
+    meter.refused(paced=True)
     assert meter.estimate(6.0, 22, 0.05) == (pytest.approx(19.5 / 2), 19.5)
 
 
@@ -69,10 +69,10 @@ def test_a_window_used_up_at_once_is_counted_whole():
     """Sixty within two seconds and then a named wait of fifty-eight: it is one a second."""
     meter = Meter()
     meter.sent = 1
-    meter.refused()
+    meter.refused(paced=True)
     meter.mark(0.0, 1, 60.0)
     meter.sent = 62
-    meter.refused()
+    meter.refused(paced=True)
     rate, _ = meter.estimate(62.0, 62, 58.0)
     assert rate == pytest.approx(1.0, rel=0.02)
 
@@ -81,14 +81,14 @@ def test_a_burst_is_one_emptiness():
     """Later refusals of the same burst move its end, and are counted as what it cost."""
     meter = Meter()
     meter.sent = 5
-    meter.refused()
+    meter.refused(paced=True)
     meter.mark(0.0, 1, 0.0)
     for number in (2, 3):
-        meter.refused()
+        meter.refused(paced=True)
         meter.still_empty(0.5, number)
     assert meter.burst == 3
     meter.sent = 12
-    meter.refused()
+    meter.refused(paced=True)
     assert meter.estimate(1.5, 12, 0.0) == (8.0, 8)
 
 
