@@ -193,9 +193,7 @@ class Call(tenacity.RetryCallState):
     @once
     def lane(self) -> Lane | None:
         """Where this call waits together with others; None where it is not paced."""
-        return self.control.lane_for(
-            self.args, self.kwargs, self.now(), self.passed.replaced if self.passed.told else None
-        )
+        return self.control.lane_for(self.args, self.kwargs, self.now(), self.passed.replaced)
 
     @once
     def around(self) -> Running | None:
@@ -311,7 +309,7 @@ class Call(tenacity.RetryCallState):
         return error
 
     last_failure: Exception | None = None
-    """What the attempt before this one raised: kept only where the call has a deadline."""
+    """What the attempt before this one raised: it comes out where no further attempt is let set out."""
 
     # The context that attempts run in
 

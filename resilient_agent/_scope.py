@@ -2,7 +2,7 @@
 
 A context variable, so that tasks and threads which an attempt starts know it too. It is set around
 attempts only, never over a wait or a yield. The usual first attempt does not set it, because that
-would cost as much as all the rest of it; unless somebody has loaded `context.py`, where one asks.
+would cost as much as all the rest of it; unless somebody asks: see `asked_for`.
 """
 
 from __future__ import annotations

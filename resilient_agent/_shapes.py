@@ -177,18 +177,21 @@ async def _attempt_async(call: Call) -> None:
     call.enter()
     try:
         if ends is None:
-            value = call.fn(*call.args, **call.kwargs)
-            call.succeeded(await value if inspect.isawaitable(value) else value)
+            await _called(call)
             return
         with anyio.CancelScope(deadline=ends) as scope:  # a fresh one each time
-            value = call.fn(*call.args, **call.kwargs)
-            call.succeeded(await value if inspect.isawaitable(value) else value)
+            await _called(call)
         if scope.cancelled_caught:
             call.failed(call.out_of_time())
     except Exception as error:
         call.failed(error)
     finally:
         call.exit()
+
+
+async def _called(call: Call) -> None:
+    value = call.fn(*call.args, **call.kwargs)
+    call.succeeded(await value if inspect.isawaitable(value) else value)
 
 
 async def _awaited(call: Call, step: Any) -> Any:

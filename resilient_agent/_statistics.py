@@ -105,5 +105,5 @@ def last_call() -> CallReport | None:
         >>> last_call().outcome, last_call().requests
         ('succeeded', 1)
     """
-    ended = next(reversed([*_last.get().values()]), None)
-    return None if ended is None else ended.report()
+    known = list(_last.get().values())
+    return known[-1].report() if known else None

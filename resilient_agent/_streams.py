@@ -185,13 +185,12 @@ class _Stream:
             return False
         return True
 
-    def _admitted(self, item: Any) -> bool:
-        """An item came: whether the stream counts as begun, so that items may be handed out."""
+    def _keep(self, item: Any) -> None:
+        """An item came: it may be handed out as soon as the stream counts as begun."""
         if not self._open:
             commit_when = self._control.commit_when
             self._open = commit_when is None or bool(commit_when(item))
         self.held.append(item)
-        return self._open
 
     def _handed_out(self, call: Call) -> Any:
         call.begun = True
@@ -291,7 +290,7 @@ class _PlainStream(_Stream):
                 item = self.source.send(sent)
             finally:
                 call.exit()
-            self._admitted(item)
+            self._keep(item)
             sent = None
         return self._handed_out(call)
 
@@ -332,7 +331,7 @@ class _AsyncStream(_Stream):
         assert call is not None  # noqa: S101 - asked where there is one
         self._back(call)
         while not (self._open and self.held):
-            self._admitted(await self._item(call, sent))
+            self._keep(await self._item(call, sent))
             sent = None
         return self._handed_out(call)
 

@@ -79,7 +79,7 @@ class Passed:
     Attributes:
         seconds: how many.
         told: told of each wait in place of it; None where waits are real.
-        replaced: of a test, what stands in for objects that learn (a pacer for each pacer).
+        replaced: of a test, what stands in for objects that learn (a pacer for each pacer); else None.
     """
 
     __slots__ = ("replaced", "seconds", "told")
@@ -87,7 +87,7 @@ class Passed:
     def __init__(self, told: Callable[[float], None] | None = None) -> None:
         self.seconds = 0.0
         self.told = told
-        self.replaced: dict[Any, Any] = {}
+        self.replaced: dict[Any, Any] | None = None if told is None else {}
 
 
 standing_still: contextvars.ContextVar[Passed | None] = contextvars.ContextVar(

@@ -11,16 +11,16 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from resilient_agent.policy import nearest
+from resilient_agent.backoff import check_retries
+from resilient_agent.policy import check_identical, check_seconds, nearest
 from resilient_agent.strategies import MAX_RETRY_AFTER
 
 if TYPE_CHECKING:
     from resilient_agent.policy import Policy
 
-__all__ = ["PREFIX", "VARIABLES", "Limits", "misspelled", "resolve"]
+__all__ = ["VARIABLES", "Limits", "misspelled", "resolve"]
 
-PREFIX: Final = "RESILIENT_AGENT_"
-"""What the names of all variables begin with."""
+_PREFIX: Final = "RESILIENT_AGENT_"
 
 _MAX_IDENTICAL: Final = 10
 """Equal failures in a row. A request that failed ten times in the same words will not pass the eleventh time: one
@@ -53,24 +53,24 @@ class Limits:
     paced: bool
 
 
-def _count(text: str) -> int:
+# The bounds are those of the arguments.
+
+
+def _retries(text: str) -> int:
     value = int(text)
-    if value < 0:
-        raise ValueError(text)
+    check_retries("max_retries", value)
     return value
 
 
-def _positive(text: str) -> int:
+def _identical(text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise ValueError(text)
+    check_identical(value)
     return value
 
 
 def _seconds(text: str) -> float:
     value = float(text)
-    if math.isnan(value) or value <= 0:
-        raise ValueError(text)
+    check_seconds("seconds", value)
     return value
 
 
@@ -84,16 +84,16 @@ def _switch(text: str) -> bool:
 _SECONDS: Final = (_seconds, "seconds above 0, or inf")
 _ON_OFF: Final = (_switch, "1, true, yes, on, or 0, false, no, off")
 _READERS: Final[dict[str, tuple[Callable[[str], Any], str]]] = {
-    "max_retries": (_count, "a number of retries, 0 or more"),
+    "max_retries": (_retries, "a number of retries, 0 or more"),
     "deadline": _SECONDS,
     "timeout": _SECONDS,
     "max_retry_after": _SECONDS,
-    "max_identical": (_positive, "a number of failures, 1 or more"),
+    "max_identical": (_identical, "a number of failures, 1 or more"),
     "enabled": _ON_OFF,
     "pacer": _ON_OFF,
 }
 
-VARIABLES: Final = tuple(PREFIX + name.upper() for name in _READERS)
+VARIABLES: Final = tuple(_PREFIX + name.upper() for name in _READERS)
 """The environment variables that bound calls."""
 
 
@@ -116,13 +116,13 @@ def resolve(policy: Policy, environ: Mapping[str, str]) -> tuple[Limits, tuple[s
     said: dict[str, Any] = {}
     problems = []
     for name, (read, takes) in _READERS.items():
-        text = environ.get(PREFIX + name.upper())
+        text = environ.get(_PREFIX + name.upper())
         if text is None or not text.strip():
             continue
         try:
             said[name] = read(text)
         except ValueError:
-            problems.append(f"{PREFIX}{name.upper()} is {text!r}, but takes {takes}")
+            problems.append(f"{_PREFIX}{name.upper()} is {text!r}, but takes {takes}")
     return _limits(policy, said), tuple(problems)
 
 
@@ -154,6 +154,6 @@ def misspelled(names: Iterable[str]) -> list[str]:
         >>> misspelled(["PATH", "RESILIENT_AGENT_HOME", "RESILIENT_AGENT_MAX_RETRYS"])
         ["RESILIENT_AGENT_MAX_RETRYS is not known: did you mean 'RESILIENT_AGENT_MAX_RETRIES'?"]
     """
-    known = (*VARIABLES, *(PREFIX + name for name in _OF_OTHER_ROOMS))
-    ours = [name for name in names if name.startswith(PREFIX) and name not in known]
+    known = (*VARIABLES, *(_PREFIX + name for name in _OF_OTHER_ROOMS))
+    ours = [name for name in names if name.startswith(_PREFIX) and name not in known]
     return [f"{name} is not known{nearest(name, known)}" for name in sorted(ours)]

@@ -22,7 +22,7 @@ from resilient_agent.schedule import Schedule, schedule_of
 if TYPE_CHECKING:
     from resilient_agent.classify import ErrorClassifier
 
-__all__ = ["Policy", "check_seconds", "nearest"]
+__all__ = ["Policy", "check_identical", "check_seconds", "nearest"]
 
 _SECONDS: Final = ("deadline", "timeout", "max_retry_after", "first_item_timeout", "item_timeout")
 _CALLABLE: Final = (
@@ -95,7 +95,7 @@ class Policy:
         if self.max_retries is not None:
             check_retries("max_retries", self.max_retries)
         if self.max_identical is not None:
-            _check_identical(self.max_identical)
+            check_identical(self.max_identical)
         for name in _CALLABLE:
             value = getattr(self, name)
             if value is not None and not callable(value):
@@ -213,7 +213,13 @@ def check_seconds(name: str, value: object) -> None:
         raise ValueError(f"{name} must be above 0 seconds (math.inf for none), not {value}")
 
 
-def _check_identical(value: object) -> None:
+def check_identical(value: object) -> None:
+    """Refuse what is no number of equal failures; inf is one.
+
+    Raises:
+        TypeError: not an int.
+        ValueError: below 1.
+    """
     if isinstance(value, bool) or not (isinstance(value, int) or value == math.inf):
         raise TypeError(f"max_identical must be an int, the number of equal failures in a row, not {value!r}")
     if value < 1:

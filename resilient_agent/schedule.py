@@ -140,9 +140,8 @@ def schedule_of(policy: Policy, rungs: int, sdk_retries: int) -> Schedule:
     else:
         rows = [_row(kind, curve, curve.max_retries if most is None else most) for kind, curve in _KINDS]
     total = TOTAL_RETRIES if most is None and policy.backoff is None else len(rows[0].waits)
-    if total:  # one more try, whatever the number says; see classify/knowledge/unknown.py
-        curve = policy.backoff or BackoffConfig()
-        rows += [_row(_UNKNOWN, curve, 1)] if policy.backoff is None else []
+    if total and policy.backoff is None:  # one more try, whatever the number says: see classify/knowledge/unknown.py
+        rows.append(_row(_UNKNOWN, BackoffConfig(), 1))
     attempts = total + 1
     seconds = _worst(policy, total)
     if policy.timeout is not None:
