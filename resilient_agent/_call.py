@@ -8,9 +8,8 @@ clock runs, whether a thread or an event loop drives it.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tenacity
@@ -18,18 +17,17 @@ import tenacity
 from resilient_agent import _scope
 from resilient_agent import _statistics as statistics
 from resilient_agent import clock as clock_room
-from resilient_agent._once import once
 from resilient_agent._scope import Running
 from resilient_agent.classify.below import sdk_retries
+from resilient_agent.classify.looking import told_by_args_alone
 from resilient_agent.errors import AttemptTimeout, DeadlineExceeded
 from resilient_agent.report import AttemptReport, CallReport, report_from_below
-from resilient_agent.strategies import TOTAL_RETRIES, Judge, judge_of
+from resilient_agent.strategies import TOTAL_RETRIES, judge_of
 
 if TYPE_CHECKING:
     import contextvars
 
     from resilient_agent._control import Controller
-    from resilient_agent.environment import Limits
     from resilient_agent.fallback import Rung
     from resilient_agent.gates.breaker import BreakerTicket
     from resilient_agent.gates.budget import RetryToken
@@ -118,14 +116,30 @@ class Call(tenacity.RetryCallState):
         verdict: the classifier's judgement of `error`, or None.
         attempts: an `Attempt` for each that failed; of very many the first two and the last.
         passed: seconds that are taken as passed on top of the clock's.
+        limits: the numbers that bound this call: argument, environment or default.
+        judge: what it has met so far.
+        around: the call that it runs in, or None.
+        ends: the moment of its own deadline, on its clock; None where it has none.
+        idle_for, paced_for: seconds waited, and how many of them in the pacer.
         requests: how many requests were made, those counted that were repeated below this call.
         ended: how the call ended.
         limit: which limit ended it, in words.
         rung: the fallback that is being called, or None.
         delivered: of a stream, what was handed out.
+        first_error: the function's own failure, where a fallback was called after it.
+        last_failure: what the attempt before this one raised: it comes out where no further attempt is let set out.
         begun: whether some of that came from the last attempt.
         consumer_time: of a stream, the seconds that its consumer took between items.
     """
+
+    # Slots, as each failure reads most of them several times.
+    __slots__ = (
+        "_began", "_clock", "_closed", "_elapsed", "_entered", "_lane", "_outcome", "_resilient_agent_judges",
+        "_running", "_worked", "args", "around", "attempt_number", "attempts", "begun", "consumer_time", "control",
+        "delivered", "ended", "ends", "error", "first_error", "fn", "idle_for", "judge", "kwargs", "last_failure",
+        "limit", "limits", "next_action", "outcome_timestamp", "paced_for", "passed", "probe", "requests",
+        "retry_object", "rung", "start_time", "ticket", "token", "upcoming_sleep", "value", "verdict",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -142,10 +156,14 @@ class Call(tenacity.RetryCallState):
         self.kwargs = kwargs
         self._clock = clock
         self.passed = clock_room.standing_still.get() or clock_room.Passed()
-        self.start_time = clock()
+        self.around = _scope.running()
+        self.limits = limits = control.limits()
+        self.judge = judge_of(self, control.classifier)
+        self.start_time = start = clock()
+        self.ends = None if limits.deadline is None else start + limits.deadline
         self.attempt_number = 1
         self.outcome_timestamp: float | None = None
-        self.idle_for = 0.0
+        self.idle_for = self.paced_for = 0.0
         self.next_action: tenacity.RetryAction | None = None
         self.upcoming_sleep = 0.0
         self.error: Exception | None = None
@@ -156,13 +174,15 @@ class Call(tenacity.RetryCallState):
         self.ended: Literal["cancelled", "failed", "succeeded"] = "cancelled"  # until its course is over
         self.limit = ""
         self.rung: Rung | None = None
-        self.first_error: Exception | None = None  # the function's own, where a fallback was called after it
-        self.delivered: list[Any] = []
+        self.first_error: Exception | None = None
+        self.last_failure: Exception | None = None
+        self.delivered: Sequence[Any] = ()
         self.begun = False
         self.consumer_time = 0.0
         self.ticket: Ticket | None = None
         self.token: RetryToken | None = None
         self.probe: BreakerTicket | None = None
+        self._lane: Lane | Literal["not asked for"] | None = "not asked for"
         self._outcome: Outcome | None = None
         self._began: float | None = None  # None: a first attempt, made before there was a Call
         self._elapsed: float | None = None
@@ -180,25 +200,12 @@ class Call(tenacity.RetryCallState):
             self._outcome = Outcome(self.attempt_number, self.value, self.error)
         return self._outcome
 
-    @once
-    def limits(self) -> Limits:
-        """The numbers that bound this call: argument, environment or default."""
-        return self.control.limits()
-
-    @once
-    def judge(self) -> Judge:
-        """What this call has met so far."""
-        return judge_of(self, self.control.classifier)
-
-    @once
+    @property
     def lane(self) -> Lane | None:
         """Where this call waits together with others; None where it is not paced."""
-        return self.control.lane_for(self.args, self.kwargs, self.now(), self.passed.replaced)
-
-    @once
-    def around(self) -> Running | None:
-        """The call that this one runs in."""
-        return _scope.running()
+        if self._lane == "not asked for":
+            self._lane = self.control.lane_for(self.args, self.kwargs, self.now(), self.passed.replaced)
+        return self._lane
 
     def now(self) -> float:
         """The moment on the call's clock, in seconds."""
@@ -212,7 +219,7 @@ class Call(tenacity.RetryCallState):
 
     def begin(self) -> None:
         """An attempt sets out."""
-        self._began = self.now()
+        self._began = self._clock() + self.passed.seconds
         self.requests += 1
 
     def failed(self, error: Exception) -> None:
@@ -226,23 +233,24 @@ class Call(tenacity.RetryCallState):
         self._note_time()
 
     def _note_time(self) -> None:
-        self.outcome_timestamp = now = self.now()
+        self.outcome_timestamp = now = self._clock() + self.passed.seconds
         if self._began is not None:
-            self._elapsed = max(0.0, now - self._began - self.consumer_time)
-            self._worked += self._elapsed
+            elapsed = now - self._began - self.consumer_time
+            self._elapsed = elapsed = max(0.0, elapsed)
+            self._worked += elapsed
         else:
             self.requests += 1  # a first attempt, made before there was a Call
 
-    def judged(self) -> None:
+    def judged(self) -> Classification:
         """Ask the classifier about the attempt's failure, and write it down."""
         error = self.error
         assert error is not None  # noqa: S101 - asked after a failure
-        below = 0
-        if self.rung is None:
-            below = _requests_below(error, self.control, self.fn)
-            self.requests += below
-        self.verdict = self.judge.judge(error, self.attempt_number, below)
+        told = told_by_args_alone(error)
+        below = 0 if told is not None or self.rung is not None else _requests_below(error, self.control, self.fn)
+        self.requests += below
+        self.verdict = verdict = self.judge.judge(error, told, self.attempt_number, below)
         self._write_down(type(error).__name__)
+        return verdict
 
     def _write_down(self, error: str) -> None:
         rung = self.rung.name if self.rung else ""
@@ -254,6 +262,13 @@ class Call(tenacity.RetryCallState):
         """The attempt returned something that a `retry=` refuses."""
         self._write_down("a result that retry= refuses")
 
+    def waits(self, wait: float) -> None:
+        """There will be another attempt, after so many seconds."""
+        self.upcoming_sleep = wait
+        self.idle_for += wait
+        self.attempts[-1].wait = wait
+        self.last_failure = self.error
+
     def prepare_for_next_attempt(self) -> None:
         """Forget what came of the last attempt."""
         self.error = self.value = self.verdict = None
@@ -263,12 +278,6 @@ class Call(tenacity.RetryCallState):
         self.attempt_number += 1
 
     # Its time
-
-    @once
-    def ends(self) -> float | None:
-        """The moment of the call's own deadline, on its clock; None where it has none."""
-        deadline = self.limits.deadline
-        return None if deadline is None else self.start_time + deadline
 
     def time_left(self) -> float:
         """Seconds until the nearest deadline: its own, that of a call around it, or that of a scope around it."""
@@ -308,20 +317,17 @@ class Call(tenacity.RetryCallState):
         error.__cause__ = self.last_failure
         return error
 
-    last_failure: Exception | None = None
-    """What the attempt before this one raised: it comes out where no further attempt is let set out."""
-
     # The context that attempts run in
 
     def enter(self) -> None:
         """What runs from here on is an attempt of this call; not over a wait or a yield."""
-        here = self._running
+        here, ends = self._running, self.ends
         if here is None:
             here = self._running = Running(self.control.name, self._clock, self.around)
             here.budget = self.control.budget
-        if self.ends is not None:
-            here.ends = self.ends - self.passed.seconds
-            here.ends_anywhere = clock_room.monotonic() + self.ends - self.now()
+        if ends is not None:
+            here.ends = ends - self.passed.seconds
+            here.ends_anywhere = clock_room.monotonic() + ends - self.now()
         here.number = self.attempt_number
         here.room = self._room()
         self._entered = _scope.enter(here)
@@ -334,14 +340,14 @@ class Call(tenacity.RetryCallState):
 
     def _room(self) -> int | None:
         """How many attempts a call inside may make: from the first retry on, what is left of our own."""
-        around = self.around.room if self.around is not None else None
+        around = None if self.around is None else self.around.room
         if around is not None:
             around -= self.requests - 1
         if self.attempt_number == 1:
             return around
         total = self.limits.max_retries
-        own = max(1, (TOTAL_RETRIES if total is None else total) + 1 - self.judge.failures)
-        return own if around is None else max(1, min(own, around))
+        left = (TOTAL_RETRIES if total is None else total) + 1 - self.judge.failures
+        return max(1, left if around is None else min(left, around))
 
     def no_room(self) -> bool:
         """Whether the call around this one, which retries as well, has no attempt left for a retry of ours."""
@@ -392,48 +398,68 @@ class Call(tenacity.RetryCallState):
             self.lane.leave(self.ticket, self.now())
         if self._running is not None:
             self._running.over = True
-        numbers = {
-            "start_time": self.start_time,
-            "attempt_number": self.attempt_number,
-            "idle_for": self.idle_for,
-            "delay_since_first_attempt": self.seconds_since_start or 0,
-            "outcome": self.ended,
-        }
-        statistics.remember(self.control, statistics.Ended(numbers, self._reporter()))
+        statistics.remember(self.control, _Kept(self))
         self.error = self.value = self._outcome = self.last_failure = self.first_error = None
 
     def report(self) -> CallReport:
         """What became of the call, so far."""
-        return self._reporter()()
+        return _Kept(self).report()
 
-    def _reporter(self) -> Callable[[], CallReport]:
-        """Makes the report when it is asked for, from what may be kept of a call: no argument, no exception."""
-        attempts = list(self.attempts)
-        if self.ended == "succeeded":
-            rung = self.rung.name if self.rung else ""
-            attempts.append(Attempt(self.attempt_number, "", None, self._elapsed, rung))
-        waits = [attempt.verdict.retry_after for attempt in attempts if attempt.verdict is not None]
-        return functools.partial(
-            _report,
-            attempts,
-            function=self.control.name,
+
+class _Kept:
+    """What is kept of a call that ended: no argument, no exception. What it comes to is worked out when asked for."""
+
+    __slots__ = (
+        "attempt_number", "attempts", "delay", "delivered", "elapsed", "ended", "function", "idle_for", "limit",
+        "paced", "requests", "rung", "start_time", "worked",
+    )  # fmt: skip
+
+    def __init__(self, call: Call) -> None:
+        self.function = call.control.name
+        self.attempts = call.attempts[:]
+        self.attempt_number = call.attempt_number
+        self.requests = call.requests
+        self.start_time = call.start_time
+        self.delay = call.seconds_since_start
+        self.idle_for = call.idle_for
+        self.paced = call.paced_for
+        self.worked = call._worked  # noqa: SLF001 - of this very room
+        self.elapsed = call._elapsed  # noqa: SLF001
+        self.ended = call.ended
+        self.limit = call.limit
+        self.rung = "" if call.rung is None else call.rung.name
+        self.delivered = tuple(call.delivered) if call.ended == "failed" else ()
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """As tenacity's `statistics` has them."""
+        return {
+            "start_time": self.start_time,
+            "attempt_number": self.attempt_number,
+            "idle_for": self.idle_for,
+            "delay_since_first_attempt": self.delay or 0,
+            "outcome": self.ended,
+        }
+
+    def report(self) -> CallReport:
+        """As users see it."""
+        attempts, answered = [attempt.report() for attempt in self.attempts], self.ended == "succeeded"
+        if answered:
+            attempts.append(Attempt(self.attempt_number, "", None, self.elapsed, self.rung).report())
+        waits = [attempt.verdict.retry_after for attempt in self.attempts if attempt.verdict is not None]
+        return CallReport(
+            function=self.function,
+            attempts=tuple(attempts),
             outcome=self.ended,
             requests=max(1, self.requests),
-            waited=self.idle_for - self.paced_for,
-            paced=self.paced_for,
-            worked=self._worked,
+            waited=self.idle_for - self.paced,
+            paced=self.paced,
+            worked=self.worked,
             limit=self.limit,
             server_wait=waits[-1] if waits else None,
-            rung=self.rung.name if self.rung and self.ended == "succeeded" else "",
-            delivered=tuple(self.delivered) if self.ended == "failed" else (),
+            rung=self.rung if answered else "",
+            delivered=self.delivered,
         )
-
-    paced_for = 0.0
-    """Seconds waited in the pacer."""
-
-
-def _report(attempts: list[Attempt], **values: Any) -> CallReport:
-    return CallReport(attempts=tuple(attempt.report() for attempt in attempts), **values)
 
 
 def _requests_below(error: BaseException, control: Controller, fn: Any) -> int:

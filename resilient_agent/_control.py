@@ -103,6 +103,7 @@ class Controller(tenacity.BaseRetrying):
         self.name = name
         self._resolved: tuple[tuple[Any, ...], Limits] | None = None
         self.direct = False
+        self.ordinary = False  # whether a failure may be dealt with by `_ordinary.py`: nobody else has a say
         self.stale = False  # whether some context remembers the numbers of an earlier call
         self._warned = False
         self.on_retry = policy.on_retry
@@ -149,6 +150,15 @@ class Controller(tenacity.BaseRetrying):
         chosen = getattr(self.retry, "classifier", None) or self.policy.classifier
         self.classifier: ErrorClassifier = self._default_stop.classifier if chosen is None else chosen
         limits = self.limits()
+        self.ordinary = (
+            self.stops_by_error
+            and type(self.retry) is retry_if_retryable
+            and type(self.wait) is wait_by_error
+            and self.retry.classifier is self.wait.classifier is self.classifier
+            and all(hook is None for hook in (self.before, self.after, self.before_sleep, self.on_retry))
+            and self.budget is None
+            and self.breaker is None
+        )
         self.direct = (
             self.enabled
             and self.before is None
@@ -247,9 +257,9 @@ class Controller(tenacity.BaseRetrying):
         clock: Callable[[], float],
     ) -> Call | None:
         """The call whose first attempt has just failed; None where that was its last as well."""
-        if not self.switched_on():
-            return None
         call = Call(self, fn, args, kwargs, clock)
+        if not (self.enabled and call.limits.enabled) or _scope.switched_off.get():
+            return None
         call.failed(error)
         return None if gives_up_at_once(call) else call
 

@@ -349,9 +349,7 @@ def _announced(call: Call) -> Script:
     """Tell who wants to know that the call waits and tries again."""
     wait, error, control = call.upcoming_sleep, call.error, call.control
     call.next_action = tenacity.RetryAction(wait)
-    call.idle_for += wait
-    call.attempts[-1].wait = wait
-    call.last_failure = error
+    call.waits(wait)
     if call.ticket is not None and call.lane is not None:  # by itself it waits for nothing; with the others it does
         wait = max(wait, call.verdict.retry_after or 0.0 if call.verdict else 0.0, call.lane.floor(call.now()))
     telling.waiting(call, wait)
@@ -408,7 +406,7 @@ def _fallen_back(call: Call) -> Script:
         if first is None or (verdict is None and not isinstance(first, CircuitOpen | DeadlineExceeded)):
             return
         if verdict is None:  # refused before the first attempt: by a limit, so it counts as used up
-            verdict = call.judge.judge(first, 0)
+            verdict = call.judge.judge(first, None, 0)
         try:
             if not stands_for(rung, verdict, exhausted=exhausted):
                 continue

@@ -45,5 +45,6 @@ class once(Generic[T]):  # noqa: N801 - used as a decorator
     def __get__(self, holder: object | None, owner: type) -> Self | T:
         if holder is None:
             return self
-        value = holder.__dict__[self._name] = self._work_out(holder)
+        value = self._work_out(holder)
+        setattr(holder, self._name, value)  # not by way of __dict__: to ask for that slows the object down for good
         return value

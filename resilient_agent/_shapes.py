@@ -17,6 +17,7 @@ import anyio
 from resilient_agent import _scope, clock
 from resilient_agent._call import Call
 from resilient_agent._course import ATTEMPT, SLEEP, Raised, conduct, next_step
+from resilient_agent._ordinary import is_ordinary
 from resilient_agent._statistics import forget
 
 if TYPE_CHECKING:
@@ -99,13 +100,13 @@ def _coroutine(fn: Callable[..., Any], control: Controller) -> Callable[..., Any
             try:
                 return await fn(*args, **kwargs) if kwargs else await fn(*args)
             except Exception as error:
-                call = control.after_failure(error, fn, args, kwargs, anyio.current_time)
+                call = control.after_failure(error, fn, args, kwargs, clock.of_event_loop())
                 if call is None:
                     raise
         elif not control.switched_on():
             return await fn(*args, **kwargs)
         else:
-            call = Call(control, fn, args, kwargs, anyio.current_time)
+            call = Call(control, fn, args, kwargs, clock.of_event_loop())
         return await drive_async(call)
 
     return wrapper
@@ -118,8 +119,18 @@ def takes_direct_path(control: Controller) -> bool:
 
 def drive(call: Call) -> Any:
     """Bring a call to its end in plain code: its value, or its error raised."""
-    script, answer = conduct(call), None
     try:
+        while is_ordinary(call):
+            perform(call, SLEEP)
+            call.prepare_for_next_attempt()
+            if call.control.gate.active:
+                break
+            call.begin()
+            _attempt(call)
+            if call.error is None:
+                call.ended = "succeeded"
+                return call.value
+        script, answer = conduct(call), None
         while (step := next_step(script, answer)) is not None:
             answer = None
             if step is ATTEMPT:
@@ -133,8 +144,18 @@ def drive(call: Call) -> Any:
 
 async def drive_async(call: Call) -> Any:
     """Bring a call to its end in a coroutine: its value, or its error raised."""
-    script, answer = conduct(call), None
     try:
+        while is_ordinary(call):
+            await sleep_async(call)
+            call.prepare_for_next_attempt()
+            if call.control.gate.active:
+                break
+            call.begin()
+            await _attempt_async(call)
+            if call.error is None:
+                call.ended = "succeeded"
+                return call.value
+        script, answer = conduct(call), None
         while (step := next_step(script, answer)) is not None:
             answer = await (_attempt_async(call) if step is ATTEMPT else perform_async(call, step))
         return call.result()
@@ -209,9 +230,10 @@ async def _awaited(call: Call, step: Any) -> Any:
 
 def sleep(call: Call) -> None:
     """Wait for `call.upcoming_sleep` seconds, in plain code."""
-    wait, until = call.upcoming_sleep, call.now() + call.upcoming_sleep
+    wait = call.upcoming_sleep
     chosen = call.passed.told or call.control.sleep
     if chosen is not None:
+        until = call.now() + wait
         chosen(wait)
         call.skip(until)
         return

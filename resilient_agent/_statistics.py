@@ -8,9 +8,9 @@ once leaves nothing here; it only takes away what an earlier one left.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from resilient_agent.report import CallReport
 
@@ -22,11 +22,15 @@ __all__ = ["Ended", "Statistics", "forget", "last_call", "last_report", "remembe
 _REMEMBERED: Final = 64  # functions per context: one that decorates on the fly must not grow it for ever
 
 
-class Ended(NamedTuple):
-    """What is kept of a call that has ended."""
+class Ended(Protocol):
+    """What is kept of a call that has ended. Both are worked out when somebody asks."""
 
-    numbers: Mapping[str, Any]
-    report: Callable[[], CallReport]  # made when somebody asks
+    @property
+    def numbers(self) -> Mapping[str, Any]:
+        """As tenacity names them."""
+
+    def report(self) -> CallReport:
+        """What became of it."""
 
 
 _AT_ONCE: Final = MappingProxyType(
@@ -72,18 +76,25 @@ class Statistics(Mapping[str, Any]):
 
 def remember(control: Controller, ended: Ended) -> None:
     """A call has ended in this context; the last one stands last."""
-    known = {other: kept for other, kept in _last.get().items() if other is not control}
-    if len(known) >= _REMEMBERED:
-        del known[next(iter(known))]
-    _last.set(MappingProxyType({**known, control: ended}))
+    others = _without(control)
+    if len(others) >= _REMEMBERED:
+        others = dict(list(others.items())[1:])
+    _last.set({**others, control: ended})
     control.made_stale()
 
 
 def forget(control: Controller) -> None:
     """A call begins in this context: the numbers of the one before it no longer count."""
+    if control in _last.get():
+        _last.set(_without(control))
+
+
+def _without(control: Controller) -> Mapping[Controller, Ended]:
+    """What is remembered of other functions."""
     known = _last.get()
-    if control in known:
-        _last.set(MappingProxyType({other: kept for other, kept in known.items() if other is not control}))
+    if control not in known:
+        return known
+    return {other: kept for other, kept in known.items() if other is not control} if len(known) > 1 else _NOTHING
 
 
 def last_report(control: Controller) -> CallReport:

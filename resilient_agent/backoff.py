@@ -88,12 +88,16 @@ class BackoffConfig:
         """
         if attempt < 0:
             raise ValueError(f"attempt counts from 0, it cannot be {attempt}")
-        value = min(self._curve(attempt), self.max_delay_ms)
-        low = value * (1 - self.jitter)
+        cap = self.max_delay_ms
+        value = self._curve(attempt)
+        value = min(value, cap)
+        spread = value * self.jitter
         # The upper end is cut, not the drawn value: else every second wait at the cap would
         # be the cap itself, and callers that failed together would come back together.
-        high = min(value * (1 + self.jitter), self.max_delay_ms)
-        return min(low + (high - low) * rng.random(), high) / 1000
+        high = min(value + spread, cap)
+        low = value - spread
+        wait = low + (high - low) * rng.random()
+        return (min(wait, high)) / 1000
 
     def _curve(self, attempt: int) -> float:
         if self.shape == "fixed":

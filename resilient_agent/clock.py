@@ -22,6 +22,7 @@ __all__ = [
     "asyncio_loop",
     "monotonic",
     "now",
+    "of_event_loop",
     "on_event_loop",
     "scope_left",
     "sleep",
@@ -61,6 +62,17 @@ def asyncio_loop() -> object | None:
     return None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001 - documented for such use
 
 
+def of_event_loop() -> Callable[[], float]:
+    """The clock of the event loop that runs here, to be read again and again by one call."""
+    trio = sys.modules.get("trio")
+    # trio is asked first: as a guest it runs on top of an asyncio loop.
+    if trio is not None and trio.lowlevel.in_trio_run():
+        of_trio: Callable[[], float] = trio.current_time
+        return of_trio
+    loop: Any = asyncio_loop()
+    return anyio.current_time if loop is None else loop.time
+
+
 def scope_left() -> float:
     """Seconds until the nearest deadline of the anyio or trio scopes around this line; inf where there is none."""
     if not on_event_loop():
@@ -68,7 +80,7 @@ def scope_left() -> float:
     try:
         deadline = anyio.current_effective_deadline()
         # A scope that is cancelled already has no deadline to be kept: the next wait is where its cancellation is met.
-        return math.inf if deadline == -math.inf else deadline - anyio.current_time()
+        return math.inf if math.isinf(deadline) else deadline - anyio.current_time()
     except RuntimeError:  # a callback of the loop: no task, so no scope
         return math.inf
 

@@ -19,6 +19,7 @@ from tenacity.wait import wait_base
 from resilient_agent import clock
 from resilient_agent.backoff import BackoffConfig, check_retries
 from resilient_agent.classify import ErrorClassifier
+from resilient_agent.classify.looking import told_by_args_alone
 from resilient_agent.verdict import Classification, ErrorType
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Judge:
         self._counts: dict[str, int] = {}
         self._kind: type[BaseException] | None = None
         self._args: tuple[Any, ...] | None = None
-        self._said: str | None = None
+        self._said: str | tuple[Any, ...] = ""
         self.attempt = 0
         self.failures = 0
         self.repeats = 0
@@ -83,22 +84,22 @@ class Judge:
         self.limit = ""
         self.verdict: Classification | None = None
 
-    def judge(self, error: BaseException, attempt: int, below: int = 0) -> Classification:
+    def judge(self, error: BaseException, told: tuple[Any, ...] | None, attempt: int, below: int = 0) -> Classification:
         """The verdict on attempt number `attempt`, reached once.
 
         Args:
             error: what the attempt raised.
+            told: its arguments, if it has nothing else to tell: `told_by_args_alone(error)`.
             attempt: its number, from 1.
             below: how many more requests it stands for: retries of an SDK, or of a call inside.
         """
         verdict = self.verdict
         if verdict is None or self.attempt != attempt:
-            args = _told_by_args_alone(error)
-            if verdict is not None and args is not None and type(error) is self._kind and args == self._args:
+            if verdict is not None and told is not None and type(error) is self._kind and told == self._args:
                 self.identical += 1
             else:
                 verdict = self._judged(error)
-                self._remember(error, args, verdict)
+                self._remember(error, told, verdict)
             self.verdict = verdict
             self.attempt = attempt
             self.failures += 1 + below
@@ -112,41 +113,40 @@ class Judge:
             verdict = Classification(ErrorType(error_type), backoff, rule=type(self._classifier).__name__)
         return verdict
 
-    def _remember(self, error: BaseException, args: tuple[Any, ...] | None, verdict: Classification) -> None:
-        said = _words(error)
+    def _remember(self, error: BaseException, told: tuple[Any, ...] | None, verdict: Classification) -> None:
+        said = _said(error) if told is None else told
         same = (
             self.verdict is not None
             and self.verdict.rule == verdict.rule
             and self._kind is type(error)
-            and self._said == said
+            and _words(self._said) == _words(said)
         )
         self.identical = self.identical + 1 if same else 1
         self._kind, self._said = type(error), said
         # Only our own classifier is known to judge equal exceptions equally.
-        self._args = args if type(self._classifier) is ErrorClassifier else None
+        self._args = told if type(self._classifier) is ErrorClassifier else None
 
 
-def _told_by_args_alone(error: BaseException) -> tuple[Any, ...] | None:
-    """The arguments of an exception that has nothing else to tell; else None."""
-    if error.__dict__ or error.__cause__ is not None or error.__context__ is not None:
-        return None
-    return error.args if type(error).__module__ == "builtins" else None
-
-
-def _words(error: BaseException) -> str:
-    """What an exception says, without the words that have digits in them: ids and numbers differ each time."""
+def _said(thing: object) -> str:
+    """The first of what an exception, or one of its arguments, says."""
     try:
-        return _WITH_DIGITS.sub("", str(error)[:_SAID])
+        return str(thing)[:_SAID]
     except Exception:  # a __str__ that is broken says nothing
         return ""
+
+
+def _words(said: str | tuple[Any, ...]) -> str:
+    """What was said, without the words that have digits in them: ids and numbers differ each time."""
+    return _WITH_DIGITS.sub("", said if isinstance(said, str) else " ".join(map(_said, said)))
 
 
 def judge_of(state: tenacity.RetryCallState, classifier: ErrorClassifier) -> Judge:
     """The judge of this call for this classifier; it lives and dies with the state."""
     # By identity: a classifier of a user's own need not be hashable. The judge keeps it alive.
-    judges: dict[int, Judge] | None = state.__dict__.get(_JUDGES)
+    judges: dict[int, Judge] | None = getattr(state, _JUDGES, None)
     if judges is None:
-        judges = state.__dict__[_JUDGES] = {}
+        judges = {}
+        setattr(state, _JUDGES, judges)  # not by way of __dict__: to ask for that slows the state down for good
     judge = judges.get(id(classifier))
     if judge is None:
         judge = judges[id(classifier)] = Judge(classifier)
@@ -155,7 +155,7 @@ def judge_of(state: tenacity.RetryCallState, classifier: ErrorClassifier) -> Jud
 
 def first_judge(state: tenacity.RetryCallState) -> Judge | None:
     """The judge that was asked first in this call; None where none was."""
-    judges: dict[int, Judge] = state.__dict__.get(_JUDGES, {})
+    judges: dict[int, Judge] = getattr(state, _JUDGES, {})
     return next(iter(judges.values()), None)
 
 
@@ -174,7 +174,7 @@ class _ByError:
             error = _error_of(state)
             if error is None:
                 return None
-            judge.judge(error, state.attempt_number)
+            judge.judge(error, told_by_args_alone(error), state.attempt_number)
         return judge
 
 
@@ -238,11 +238,17 @@ class wait_by_error(_ByError, wait_base):  # noqa: N801
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         """The wait in seconds before the next attempt."""
         judge = self._judge(retry_state)
-        if judge is None or judge.verdict is None:  # a result that another predicate refused
+        if judge is None:  # a result that another predicate refused
             return (self._backoff or BackoffConfig()).delay(retry_state.attempt_number - 1, _rng(self._rng))
-        backoff = self._backoff or judge.verdict.backoff
-        if judge.verdict.retry_after is not None:
-            return judge.verdict.retry_after * (1 + backoff.jitter * _rng(self._rng).random())
+        return self.after(judge)
+
+    def after(self, judge: Judge) -> float:
+        """The wait in seconds after the failure that was judged last."""
+        verdict = judge.verdict
+        assert verdict is not None  # noqa: S101 - asked after a failure
+        backoff = self._backoff or verdict.backoff
+        if verdict.retry_after is not None:
+            return verdict.retry_after * (1 + backoff.jitter * _rng(self._rng).random())
         # One curve for all failures goes by their number, a curve of its own by its own number.
         past = judge.failures if self._backoff else judge.repeats
         return backoff.delay(past - 1, _rng(self._rng))

@@ -16,7 +16,7 @@ ROWS = (
     ("_once", "errors", "verdict", "backoff", "clock", "report"),
     ("classify", "session.content", "session.record", "session.log", "session.history"),
     ("gates", "fallback", "environment", "schedule", "policy", "strategies", "session.stores"),
-    ("_scope", "_statistics", "_call", "_telling", "_course", "_shapes", "_streams", "session._crossing"),
+    ("_scope", "_statistics", "_call", "_telling", "_course", "_ordinary", "_shapes", "_streams", "session._crossing"),
     (
         "_control",
         "decorator",
@@ -45,8 +45,10 @@ ALLOWED = {
     ("_call", "_scope"),
     ("_call", "_statistics"),
     ("_course", "_telling"),
+    ("_ordinary", "_telling"),
     ("_shapes", "_call"),
     ("_shapes", "_course"),
+    ("_shapes", "_ordinary"),
     ("_shapes", "_scope"),
     ("_shapes", "_statistics"),
     ("_streams", "_call"),
@@ -63,7 +65,7 @@ FOREIGN = {
     "fcntl": {"session.stores"},
     "logging": {"_telling", "session.stores", "session.guard", "session.snapshots"},
     "platformdirs": {"session.stores"},
-    "tenacity": {"strategies", "fallback", "_call", "_course", "_control", "decorator"},
+    "tenacity": {"strategies", "fallback", "_call", "_course", "_ordinary", "_control", "decorator"},
     "time": {"clock", "testing"},
     "zlib": {"session.record"},
 }

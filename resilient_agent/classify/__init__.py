@@ -13,7 +13,7 @@ import functools
 import random
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from resilient_agent import clock
 from resilient_agent.backoff import BackoffConfig
@@ -23,7 +23,7 @@ from resilient_agent.classify.chains import leaves
 from resilient_agent.classify.evidence import Evidence
 from resilient_agent.classify.knowledge import EXACT, NON_RETRYABLE, RETRYABLE, UNKNOWN, WIDE
 from resilient_agent.classify.knowledge.curves import RATE_LIMIT, UNAVAILABLE
-from resilient_agent.classify.looking import kind_is
+from resilient_agent.classify.looking import kind_is, told_by_args_alone
 from resilient_agent.classify.rulebook import Rulebook
 from resilient_agent.classify.rules import OPEN, Rule, When
 from resilient_agent.classify.words import plain
@@ -72,6 +72,7 @@ class ErrorClassifier:
             raise TypeError(f"default_backoff must be a BackoffConfig, not {default_backoff!r}")
         self._default = default_backoff or BackoffConfig()
         self._own = Rulebook(registry.checked(rules))
+        self._known: dict[Any, Classification] = {}
 
     def classify(self, error: BaseException) -> Classification:
         """Judge one failure. Never raises because of what the exception is or does.
@@ -87,6 +88,20 @@ class ErrorClassifier:
         """
         if not isinstance(error, BaseException):
             raise TypeError(f"classify takes an exception, not {error!r}")
+        args = told_by_args_alone(error)
+        if args is None or not _are_short(args):
+            return self._judged(error)
+        # Python's own, with nothing behind it: a lost connection says the same each time, and there are many.
+        seen = type(error), args, registry.registered(), self._unchanged()
+        verdict = self._known.get(seen)
+        if verdict is None or not seen[-1]:
+            verdict = self._judged(error)
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[seen] = verdict
+        return verdict
+
+    def _judged(self, error: BaseException) -> Classification:
         readings = self._readings(error)
         if len(readings) == 1:
             return self._verdict(readings[0])
@@ -177,6 +192,14 @@ class ErrorClassifier:
         return self.RETRYABLE_PATTERNS == RETRYABLE and self.NON_RETRYABLE_PATTERNS == _STOPPING
 
 
+def _are_short(args: tuple[Any, ...]) -> bool:
+    """Whether they may be remembered: numbers and texts of some words."""
+    for arg in args:  # noqa: SIM110 - a generator costs more than all that is saved
+        if not (type(arg) is str and len(arg) <= _SHORT) and type(arg) is not int:
+            return False
+    return True
+
+
 def _gravest(verdicts: list[Classification]) -> Classification:
     """Of several failures at once: the gravest type, and among equals the longest wait."""
     worst = max(verdicts, key=lambda v: (SEVERITY.index(v.error_type), v.backoff.base_delay_ms))
@@ -229,6 +252,9 @@ def _wait(evidence: Evidence) -> tuple[float, str] | None:
     return None if seconds is None else (seconds, "the message")
 
 
+# Of verdicts that are known already: how many, and up to how many characters of text.
+_REMEMBERED: Final = 64
+_SHORT: Final = 200
 # What is not tried again in any form is not waited for.
 _WAITED_FOR: Final = (ErrorType.RETRYABLE, ErrorType.DEGRADED)
 # What the phrases' curves say of the server's load.

@@ -30,8 +30,6 @@ def sdk_retries(error: BaseException) -> int:
         >>> sdk_retries(RateLimitError()), sdk_retries(ValueError())
         (2, 0)
     """
-    if not error.__dict__ and type(error).__module__ == "builtins":
-        return 0
     request = peek(error, "request")
     if request is None:
         request = peek(peek(error, "response"), "request")

@@ -22,6 +22,7 @@ __all__ = [
     "message_of",
     "peek",
     "plainly",
+    "told_by_args_alone",
 ]
 
 _PLAIN: Final = frozenset((type(None), str, int, bool, float, dict, list, tuple, bytes))
@@ -54,6 +55,16 @@ def plainly(value: Any) -> Any:
         base = bytes if issubclass(kind, bytes) else tuple
         return base.__getitem__(value, slice(None))
     return value
+
+
+def told_by_args_alone(error: BaseException) -> tuple[Any, ...] | None:
+    """The arguments of an exception of Python's own that has nothing else to tell; else None."""
+    try:
+        if error.__dict__ or error.__cause__ is not None or error.__context__ is not None:
+            return None
+        return error.args if type(error).__module__ == "builtins" else None
+    except Exception:
+        return None
 
 
 def item(holder: Any, key: str) -> Any:

@@ -1,0 +1,50 @@
+"""The ordinary failure: worth a retry, without load, no limit met, and nobody but this library has a say.
+
+Most failures are of this kind, so what follows from them is decided here, in one plain function.
+Whatever is not ordinary is left to the course of the call (`_course.py`), which takes over from
+where the call stands. Both come to the same: a test lets them run side by side.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tenacity
+
+from resilient_agent import _telling as telling
+from resilient_agent import clock
+from resilient_agent.strategies import limit_met
+from resilient_agent.verdict import ErrorType
+
+if TYPE_CHECKING:
+    from resilient_agent._call import Call
+
+__all__ = ["is_ordinary"]
+
+
+def is_ordinary(call: Call) -> bool:
+    """Whether another attempt follows in the ordinary way: then all that precedes its wait is done."""
+    control, error, verdict = call.control, call.error, call.verdict
+    if not control.ordinary or error is None or _is_bounded(call):
+        return False
+    if verdict is None:
+        try:
+            verdict = call.judged()
+        except Exception:  # a classifier of the user's own that is broken: the course will say so
+            return False
+    if verdict.error_type is not ErrorType.RETRYABLE or verdict.load or isinstance(error, tenacity.TryAgain):
+        return False
+    limits, judge = call.limits, call.judge
+    if limit_met(judge, limits.max_retries, limits.max_retry_after, limits.max_identical):
+        return False
+    wait = control.wait.after(judge)  # type: ignore[union-attr] # wait_by_error: `ordinary` has seen to it
+    if wait >= clock.scope_left():
+        return False
+    call.waits(wait)
+    telling.waiting(call, wait)
+    return True
+
+
+def _is_bounded(call: Call) -> bool:
+    """Whether something bounds this very call: a ticket, a deadline, a call around it, a test that rules its time."""
+    return call.ticket is not None or call.around is not None or call.passed.told is not None or call.ends is not None
