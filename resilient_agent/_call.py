@@ -8,7 +8,9 @@ clock runs, whether a thread or an event loop drives it.
 
 from __future__ import annotations
 
+import itertools
 import math
+import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -22,7 +24,7 @@ from resilient_agent.classify.below import sdk_retries
 from resilient_agent.classify.looking import told_by_args_alone
 from resilient_agent.errors import AttemptTimeout, DeadlineExceeded
 from resilient_agent.report import AttemptReport, CallReport, report_from_below
-from resilient_agent.strategies import TOTAL_RETRIES, judge_of
+from resilient_agent.strategies import TOTAL_RETRIES, judge_of, limit_met
 
 if TYPE_CHECKING:
     import contextvars
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Outcome"]
 
+_GENERATORS: Final = frozenset((types.GeneratorType, types.AsyncGeneratorType))
 _HISTORY: Final = 12  # attempts: of a call with forty retries the first two and the last tell enough
 
 
@@ -134,7 +137,8 @@ class Call(tenacity.RetryCallState):
 
     # Slots, as each failure reads most of them several times.
     __slots__ = (
-        "_began", "_clock", "_closed", "_elapsed", "_entered", "_lane", "_outcome", "_resilient_agent_judges",
+        "_began", "_clock", "_closed", "_elapsed", "_entered", "_lane", "_on_loop", "_outcome",
+        "_resilient_agent_judges",
         "_running", "_worked", "args", "around", "attempt_number", "attempts", "begun", "consumer_time", "control",
         "delivered", "ended", "ends", "error", "first_error", "fn", "idle_for", "judge", "kwargs", "last_failure",
         "limit", "limits", "next_action", "outcome_timestamp", "paced_for", "passed", "probe", "requests",
@@ -187,6 +191,7 @@ class Call(tenacity.RetryCallState):
         self._began: float | None = None  # None: a first attempt, made before there was a Call
         self._elapsed: float | None = None
         self._worked = 0.0
+        self._on_loop: bool | None = None
         self._running: Running | None = None
         self._closed = False
         self._entered: contextvars.Token[Running | None] | None = None
@@ -277,11 +282,33 @@ class Call(tenacity.RetryCallState):
         self.begun = False
         self.attempt_number += 1
 
+    def limit_met(self) -> str:
+        """Which of the limits of number and server wait the last failure met, in words; empty while there is none."""
+        limits = self.limits
+        return limit_met(self.judge, limits.max_retries, limits.max_retry_after, limits.max_identical)
+
+    def used_up(self) -> str:
+        """The argument that cannot be sent twice, in words: a generator that the attempt has read from; or empty."""
+        if _GENERATORS.isdisjoint(map(type, self.args)) and _GENERATORS.isdisjoint(map(type, self.kwargs.values())):
+            return ""
+        named = itertools.chain(enumerate(self.args, 1), self.kwargs.items())
+        return next((f"argument {name}" for name, value in named if _is_read_from(value)), "")
+
     # Its time
+
+    def on_event_loop(self) -> bool:
+        """Whether an event loop runs in this thread. Asked once: no thread gets one, or loses it, in mid-call."""
+        if self._on_loop is None:
+            self._on_loop = clock_room.on_event_loop()
+        return self._on_loop
+
+    def scope_left(self) -> float:
+        """Seconds until the nearest deadline of the anyio or trio scopes around the call; inf where there is none."""
+        return clock_room.scope_left() if self.on_event_loop() else math.inf
 
     def time_left(self) -> float:
         """Seconds until the nearest deadline: its own, that of a call around it, or that of a scope around it."""
-        left = clock_room.scope_left()
+        left = self.scope_left()
         if self.ends is not None:
             left = min(left, self.ends - self.now())
         around = self.around
@@ -460,6 +487,16 @@ class _Kept:
             rung=self.rung if answered else "",
             delivered=self.delivered,
         )
+
+
+def _is_read_from(value: Any) -> bool:
+    """Whether it is a generator that has given something away already."""
+    if isinstance(value, types.GeneratorType):
+        return value.gi_frame is None or value.gi_suspended
+    # Python 3.11 does not say of an async one whether it waits in the middle.
+    return isinstance(value, types.AsyncGeneratorType) and (
+        value.ag_frame is None or getattr(value, "ag_suspended", False)
+    )
 
 
 def _requests_below(error: BaseException, control: Controller, fn: Any) -> int:

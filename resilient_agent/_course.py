@@ -19,7 +19,7 @@ from resilient_agent.backoff import BackoffConfig
 from resilient_agent.errors import CircuitOpen, DeadlineExceeded
 from resilient_agent.fallback import as_arguments, stands_for
 from resilient_agent.gates.breaker import Refusal
-from resilient_agent.strategies import limit_met, retry_if_retryable
+from resilient_agent.strategies import retry_if_retryable
 from resilient_agent.verdict import ErrorType
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def _decided(call: Call) -> Generator[Any, Any, tuple[bool, str]]:
     if not limit and not control.stops_by_error and (yield from _answered(control.stop(call))):
         limit = call.judge.limit or _spelled(control.stop)
     _tell_lane(call)
-    return True, limit or _handed_out(call) or _out_of_time(call) or _out_of_budget(call)
+    return True, limit or _handed_out(call) or _sent(call) or _out_of_time(call) or _out_of_budget(call)
 
 
 def _judged(call: Call) -> None:
@@ -299,7 +299,7 @@ def _limit(call: Call) -> str:
     if call.error is None:
         most = BackoffConfig().max_retries if limits.max_retries is None else limits.max_retries
         return f"max_retries={most}" if call.attempt_number > most else ""
-    return limit_met(call.judge, limits.max_retries, limits.max_retry_after, limits.max_identical)
+    return call.limit_met()
 
 
 def _handed_out(call: Call) -> str:
@@ -307,6 +307,12 @@ def _handed_out(call: Call) -> str:
     if call.begun and call.control.resume is None:
         return "the stream had begun, and what was handed out cannot be taken back"
     return ""
+
+
+def _sent(call: Call) -> str:
+    """Whether an argument was used up by the attempt: sent again it would be empty, or half of itself."""
+    argument = "" if call.begun else call.used_up()
+    return f"{argument} is a generator that was read from, it cannot be sent twice" if argument else ""
 
 
 def _resumed(call: Call) -> Generator[Any, Any, str]:

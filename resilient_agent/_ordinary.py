@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 import tenacity
 
 from resilient_agent import _telling as telling
-from resilient_agent import clock
-from resilient_agent.strategies import limit_met
 from resilient_agent.verdict import ErrorType
 
 if TYPE_CHECKING:
@@ -34,11 +32,10 @@ def is_ordinary(call: Call) -> bool:
             return False
     if verdict.error_type is not ErrorType.RETRYABLE or verdict.load or isinstance(error, tenacity.TryAgain):
         return False
-    limits, judge = call.limits, call.judge
-    if limit_met(judge, limits.max_retries, limits.max_retry_after, limits.max_identical):
+    if call.limit_met() or call.used_up():
         return False
-    wait = control.wait.after(judge)  # type: ignore[union-attr] # wait_by_error: `ordinary` has seen to it
-    if wait >= clock.scope_left():
+    wait = control.wait.after(call.judge)  # type: ignore[union-attr] # wait_by_error: `ordinary` has seen to it
+    if wait >= call.scope_left():
         return False
     call.waits(wait)
     telling.waiting(call, wait)

@@ -237,7 +237,7 @@ def sleep(call: Call) -> None:
         chosen(wait)
         call.skip(until)
         return
-    if clock.on_event_loop():
+    if call.on_event_loop():
         warnings.warn(
             f"{call.control.name} waits {wait:.3g} s in plain code while an event loop runs in this thread: everything "
             "on that loop stands still. Decorate an `async def`, or call it through anyio.to_thread.run_sync.",

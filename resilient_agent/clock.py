@@ -75,13 +75,11 @@ def of_event_loop() -> Callable[[], float]:
 
 def scope_left() -> float:
     """Seconds until the nearest deadline of the anyio or trio scopes around this line; inf where there is none."""
-    if not on_event_loop():
-        return math.inf
     try:
         deadline = anyio.current_effective_deadline()
         # A scope that is cancelled already has no deadline to be kept: the next wait is where its cancellation is met.
         return math.inf if math.isinf(deadline) else deadline - anyio.current_time()
-    except RuntimeError:  # a callback of the loop: no task, so no scope
+    except RuntimeError:  # no loop, or a callback of one: no task, so no scope
         return math.inf
 
 

@@ -67,13 +67,14 @@ class Judge:
     """
 
     __slots__ = (
-        "_args", "_classifier", "_counts", "_kind", "_said",
+        "_args", "_classifier", "_counts", "_kind", "_named", "_said",
         "attempt", "failures", "identical", "limit", "repeats", "verdict",
     )  # fmt: skip
 
     def __init__(self, classifier: ErrorClassifier) -> None:
         self._classifier = classifier
         self._counts: dict[str, int] = {}
+        self._named: tuple[int, dict[str, int]] | None = None  # the counts at the last wait that a server named
         self._kind: type[BaseException] | None = None
         self._args: tuple[Any, ...] | None = None
         self._said: str | tuple[Any, ...] = ""
@@ -104,7 +105,24 @@ class Judge:
             self.attempt = attempt
             self.failures += 1 + below
             self.repeats = self._counts[verdict.rule] = self._counts.get(verdict.rule, 0) + 1 + below
+            if verdict.retry_after is not None:
+                self._named = self.failures, self._counts.copy()
         return verdict
+
+    def step(self, *, of_all: bool) -> int:
+        """Which wait of a curve comes next, from 0.
+
+        A curve begins anew after a wait that the server named: that wait was its word on how busy it
+        is, and what was guessed before it is worth nothing (as gRPC has it, gRFC A6, after a pushback).
+
+        Args:
+            of_all: of one curve for all failures, or of the one for failures of the last one's kind.
+        """
+        assert self.verdict is not None  # noqa: S101 - asked after a failure
+        past = self.failures if of_all else self.repeats
+        if self._named is not None:
+            past -= self._named[0] if of_all else self._named[1].get(self.verdict.rule, 0)
+        return past - 1
 
     def _judged(self, error: BaseException) -> Classification:
         verdict = self._classifier.classify(error)
@@ -249,9 +267,7 @@ class wait_by_error(_ByError, wait_base):  # noqa: N801
         backoff = self._backoff or verdict.backoff
         if verdict.retry_after is not None:
             return verdict.retry_after * (1 + backoff.jitter * _rng(self._rng).random())
-        # One curve for all failures goes by their number, a curve of its own by its own number.
-        past = judge.failures if self._backoff else judge.repeats
-        return backoff.delay(past - 1, _rng(self._rng))
+        return backoff.delay(judge.step(of_all=self._backoff is not None), _rng(self._rng))
 
 
 class wait_by_backoff(wait_base):  # noqa: N801
