@@ -205,6 +205,19 @@ def test_the_deadline_of_a_decorated_function_bounds_those_inside(fail):
     assert "deadline" in report_of(error).limit
 
 
+@pytest.mark.parametrize(("wait", "calls"), [(3, 2), (7, 1)])
+def test_a_wait_inside_is_begun_where_the_deadline_around_has_time_for_it(fail, wait, calls):
+    """Of five seconds an inner call may wait for three, and not for seven."""  # A24, A26
+    inner = Script(ConnectionResetError("cut"))
+
+    @resilient(wait=tenacity.wait_fixed(wait), max_retries=1)
+    def ask():
+        return inner()
+
+    error, waits = fail(ask, deadline=5, max_retries=0)
+    assert (error, inner.calls, waits) == (inner.failures[0], calls, [wait] * (calls - 1))
+
+
 def test_the_deadline_of_a_decorated_function_interrupts_those_inside(virtually):
     """An inner attempt that hangs ends with the outer call's time."""  # A26
     made = []
@@ -382,6 +395,83 @@ def test_a_loop_in_plain_code_cannot_be_timed_out():
         iter(attempts(timeout=1))
 
 
+@pytest.mark.parametrize(("timeout", "got", "took"), [(7, [0, 1, 2], 36), (5, [0, 1], 25)])
+def test_the_time_of_a_streams_consumer_is_added_to_that_of_the_attempt(virtually, timeout, got, took):
+    """A stream works for two seconds an item; the ten that its consumer takes each time are not its own."""  # A55
+    seen = []
+
+    @resilient(timeout=timeout, max_retries=0)
+    async def stream():
+        for n in range(3):
+            await anyio.sleep(2)
+            yield n
+
+    async def main():
+        async for item in stream():
+            seen.append(item)
+            await anyio.sleep(10)
+
+    came, seconds = virtually(main)
+    assert (seen, seconds) == (got, took)
+    assert type(came) is (type(None) if timeout == 7 else AttemptTimeout)
+
+
+# Time that is taken as passed
+
+
+async def at_once(seconds):
+    """A `sleep=` that does not wait: what was asked for is taken as passed."""
+    await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(
+    ("limits", "kind", "took"),
+    [({"timeout": 4}, AttemptTimeout, 4), ({"deadline": 110}, DeadlineExceeded, 10)],
+    ids=["timeout", "deadline"],
+)
+def test_a_limit_ends_an_attempt_that_follows_a_wait_taken_as_passed(virtually, limits, kind, took):
+    """A timeout begins anew after it, and a deadline of 110 s has ten left after one of a hundred."""  # A23, A25
+    made = []
+
+    @resilient(**limits, sleep=at_once, wait=tenacity.wait_fixed(100), max_retries=1)
+    async def ask():
+        made.append(1)
+        if len(made) == 1:
+            raise ConnectionResetError("cut")
+        await anyio.sleep_forever()
+
+    error, seconds = virtually(ask)
+    assert (type(error), seconds, len(made)) == (kind, took, 2)
+
+
+def test_a_deadline_ends_a_hook_that_follows_a_wait_taken_as_passed(virtually):
+    """Of 110 s a wait of 50 leaves sixty to the hook before the next one."""  # A23
+    failure = ConnectionResetError("cut")
+
+    async def hook(attempt, error, delay):
+        if attempt == 2:
+            await anyio.sleep_forever()
+
+    @resilient(deadline=110, on_retry=hook, sleep=at_once, wait=tenacity.wait_fixed(50), max_retries=9)
+    async def ask():
+        raise failure
+
+    assert virtually(ask) == (failure, 60)
+
+
+def test_a_wait_that_was_waited_for_is_not_taken_as_passed_once_more(virtually):
+    """A `sleep=` that does wait takes of the deadline what it took, and nothing besides."""  # A23
+    made = []
+
+    @resilient(deadline=10, sleep=anyio.sleep, **THREE)
+    async def ask():
+        made.append(anyio.current_time())
+        raise ConnectionResetError("cut")
+
+    _, took = virtually(ask)
+    assert (took, [round(moment - made[0], 3) for moment in made]) == (9, [0, 3, 6, 9])
+
+
 # The longest wait a server may ask for
 
 
@@ -430,6 +520,27 @@ def test_failures_in_other_words_are_others(fail):
     script = Script(*[ConnectionResetError("cut"), ConnectionResetError("reset"), TimeoutError("cut")] * 5)
     fail(script, max_retries=14, max_identical=2)
     assert script.calls == 15
+
+
+@pytest.mark.parametrize(("alike", "calls"), [(399, 6), (400, 2), (401, 2)])
+def test_of_a_long_message_the_beginning_is_compared(fail, alike, calls):
+    """Failures that say the same in their first 400 characters are the same failure."""
+    script = Script(*[ConnectionResetError("x" * alike + end) for end in "abcdef"])
+    fail(script, max_retries=5, max_identical=2)
+    assert script.calls == calls
+
+
+def test_an_exception_whose_text_is_broken_says_nothing(fail):
+    """It is the same failure as one of its class that has no text."""
+
+    class Mute(ConnectionError):
+        def __str__(self):
+            return self.args[0]
+
+    script = Script(Mute(None), Mute(""), Mute("cut"))
+    error, _ = fail(script, max_retries=5, max_identical=2)
+    assert error is script.failures[1]
+    assert report_of(error).limit == "the same failure 2 times in a row, max_identical=2"
 
 
 def test_refusals_for_a_rate_limit_are_not_counted(fail):

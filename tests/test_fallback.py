@@ -234,6 +234,21 @@ def test_a_broken_rung_does_not_hide_the_error(fail, broken, caplog):
     assert any(record.exc_info for record in caplog.records)
 
 
+@pytest.mark.parametrize("limit", ["timeout", "deadline"])
+def test_limits_of_time_are_those_of_the_function_itself(virtually, limit):
+    """A rung that takes longer answers all the same."""
+
+    async def thorough():
+        await anyio.sleep(5)
+        return "in the end"
+
+    @resilient(**{limit: 2}, fallback=thorough)
+    async def ask():
+        raise TooLong("too long")
+
+    assert virtually(ask) == ("in the end", 5)
+
+
 @pytest.mark.anyio
 async def test_a_cancellation_reaches_no_rung():
     """Who wants it to stop does not want something else instead."""  # A1, A44

@@ -153,6 +153,39 @@ def test_what_an_inner_call_took_is_gone_for_the_next_attempt():
     assert len(made) == 5
 
 
+@pytest.mark.parametrize(
+    ("outer_retries", "middle_retries", "middle_failures", "inner_calls"),
+    [(5, 9, 0, 5), (5, 9, 1, 4), (5, 9, 3, 2), (5, 9, 4, 1), (9, 2, 1, 2), (9, 2, 2, 1)],
+)
+def test_what_a_retry_has_left_reaches_through_all_layers(outer_retries, middle_retries, middle_failures, inner_calls):
+    """Each layer inside has what those around it did not use up, and never more than the nearest one has left."""  # A58
+    made = []
+
+    @resilient(max_retries=9)
+    def inner():
+        made.append("inner")
+        raise ConnectionResetError("cut")
+
+    @resilient(max_retries=middle_retries)
+    def middle():
+        made.append("middle")
+        if made.count("middle") > middle_failures:
+            return inner()
+        raise ConnectionResetError("cut")
+
+    @resilient(max_retries=outer_retries)
+    def outer():
+        if not made:
+            made.append("outer")
+            raise ConnectionResetError("cut")
+        with pytest.raises(ConnectionResetError):
+            middle()
+
+    with no_waiting():
+        outer()
+    assert made == ["outer"] + ["middle"] * (middle_failures + 1) + ["inner"] * inner_calls
+
+
 def test_the_outer_report_counts_what_was_asked_below(nest):
     """`requests` are those that went out, and the limit is named by the layer that met it."""
     error, _ = nest(Script(ConnectionResetError("cut")), retries(2), retries(2))

@@ -1,6 +1,7 @@
 """The strategies in plain `tenacity.retry(...)`: alone, composed, shared, and asked one by one."""
 
 import copy
+import math
 import pickle
 import threading
 
@@ -19,10 +20,12 @@ from resilient_agent import (
     When,
     resilient,
     retry_if_retryable,
+    stop_before_deadline,
     stop_by_error,
     wait_by_backoff,
     wait_by_error,
 )
+from resilient_agent.strategies import judge_of, limit_met
 
 QUICK = BackoffConfig(base_delay_ms=100, multiplier=2, jitter=0, max_retries=3)
 
@@ -297,6 +300,34 @@ def test_two_classifiers_in_one_loop_do_not_meet(waits):
     assert retrying(waits, retry=either)(script) == "answer"
 
 
+def test_a_judge_has_met_nothing_before_the_first_failure():
+    """Every count is 0, and there is neither a verdict nor a limit, however narrow the limits are."""
+    judge = judge_of(tenacity.RetryCallState(tenacity.Retrying(), None, (), {}), ErrorClassifier())
+    assert (judge.attempt, judge.failures, judge.repeats, judge.identical) == (0, 0, 0, 0)
+    assert (judge.limit, judge.verdict) == ("", None)
+    assert limit_met(judge, max_retries=0, max_retry_after=0, max_identical=0) == ""
+
+
+def test_before_an_attempt_has_ended_there_is_nothing_to_judge():
+    """No strategy asks for a retry, or for an end."""
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    assert retry_if_retryable()(state) is False
+    assert stop_by_error()(state) is False
+    assert wait_by_error(backoff=QUICK)(state) == 0.1
+
+
+def test_a_judge_counts_failures_kinds_and_likenesses():
+    """In all, of the last one's kind, and how many of the last in a row were the same."""
+    classifier, found = ErrorClassifier(), []
+    for state in state_after(Limited(503), Limited(503), TimeoutError(), TimeoutError(), Limited(503)):
+        assert retry_if_retryable(classifier)(state) is True
+        assert stop_by_error(classifier)(state) is False
+        judge = judge_of(state, classifier)
+        assert judge.limit == ""
+        found.append((judge.attempt, judge.failures, judge.repeats, judge.identical))
+    assert found == [(1, 1, 1, 1), (2, 2, 2, 2), (3, 3, 1, 1), (4, 4, 2, 2), (5, 5, 3, 1)]
+
+
 # Whom they ask
 
 
@@ -482,6 +513,69 @@ def test_a_rules_own_limit_counts_for_its_kind_only(waits):
         loop(script)
 
 
+# A deadline
+
+
+def state_with(wait, passed=None):
+    """The state before a wait of so many seconds, in a call that began so many seconds ago."""
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    state.upcoming_sleep = wait
+    state.outcome_timestamp = None if passed is None else state.start_time + passed
+    return state
+
+
+@pytest.mark.parametrize(
+    ("wait", "passed", "stops"),
+    [(9.5, None, False), (10, None, True), (6, 3.5, False), (6, 4.5, True), (0, 9.5, False), (0, 11, True)],
+)
+def test_a_wait_that_would_reach_the_deadline_stops(wait, passed, stops):
+    """What has passed since the call began is taken of its ten seconds."""
+    assert stop_before_deadline(10)(state_with(wait, passed)) is stops
+
+
+def test_without_a_deadline_no_wait_is_too_long():
+    """Outside of any scope, and without seconds of its own, nothing stops it."""
+    assert stop_before_deadline()(state_with(1e9, 1e9)) is False
+    assert stop_before_deadline(math.inf)(state_with(1e9, 1e9)) is False
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan])
+def test_a_deadline_that_has_passed_from_the_start_is_refused(seconds):
+    """The text names the argument and says what would do."""
+    with pytest.raises(ValueError, match=f"^seconds must be above 0, not {seconds}$"):
+        stop_before_deadline(seconds)
+    assert stop_before_deadline(1e-3)(state_with(0)) is False
+
+
+@pytest.mark.parametrize(
+    ("seconds", "scope", "wait", "stops"),
+    [(None, 5, 4, False), (None, 5, 5, True), (60, 5, 6, True), (5, 60, 6, True), (60, 60, 59, False)],
+)
+def test_of_a_deadline_and_a_scope_around_the_nearer_one_stops(virtually, seconds, scope, wait, stops):
+    """Its own seconds, or those that an anyio scope has left."""
+
+    async def main():
+        with anyio.move_on_after(scope):  # noqa: ASYNC100 - nothing is waited for, only asked what is left
+            return stop_before_deadline(seconds)(state_with(wait))
+
+    assert virtually(main) == (stops, 0)
+
+
+def test_a_loop_of_tenacitys_fails_before_a_wait_that_its_scope_would_cancel(virtually):
+    """The failure itself comes out, while there is still time, and not a cancellation."""
+    script = Script(TimeoutError("cut"))
+    loop = tenacity.AsyncRetrying(
+        wait=tenacity.wait_fixed(3), stop=stop_before_deadline(), sleep=anyio.sleep, reraise=True
+    )
+
+    async def main():
+        with anyio.move_on_after(5):
+            await loop(script.later)
+
+    error, took = virtually(main)
+    assert (error, took, script.calls) == (script.outcomes[0], 3, 2)
+
+
 # Waits
 
 
@@ -497,6 +591,22 @@ def test_one_curve_for_all_advances_with_every_failure(waits):
     script = Script(Limited(), TimeoutError(), Limited(503), "answer")
     retrying(waits, wait=wait_by_error(backoff=QUICK))(script)
     assert waits == [0.1, 0.2, 0.4]
+
+
+def test_after_a_named_wait_every_curve_begins_anew():
+    """That of its own kind, those of others that went on before it, and one that had not begun."""
+    errors = [Limited(), TimeoutError(), TimeoutError(), Limited(retry_after="7"), TimeoutError(), Limited()]
+    wait = wait_by_error(rng=Draw(0.5))
+    found = [wait(state) for state in state_after(*errors, TimeoutError(), Limited(), ConnectionResetError())]
+    assert found == pytest.approx([5, 0.5, 0.75, 7.35, 0.5, 5, 0.75, 10, 0.5])
+
+
+def test_after_a_named_wait_one_curve_for_all_begins_anew():
+    """However many failures of whatever kind went before it; and again after the next one."""
+    named = Limited(retry_after="7")
+    errors = [TimeoutError(), Limited(), named, TimeoutError(), Limited(), TimeoutError(), named, named, Limited()]
+    wait = wait_by_error(backoff=QUICK)
+    assert [wait(state) for state in state_after(*errors)] == [0.1, 0.2, 7, 0.1, 0.2, 0.4, 7, 7, 0.1]
 
 
 @pytest.mark.parametrize("draw", [0.0, 0.3, 0.999999])
