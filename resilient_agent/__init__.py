@@ -22,13 +22,17 @@ if TYPE_CHECKING:
         AttemptTimeout,
         CircuitOpen,
         DeadlineExceeded,
+        Deferred,
         InvalidSessionId,
         NotStorable,
+        OutcomeUnknown,
         ResilientAgentError,
         SessionBusy,
         SessionClosed,
         SessionError,
         SessionLost,
+        SessionPoisoned,
+        SessionSealed,
         StorageError,
         StorageFull,
         UnsupportedFormat,
@@ -42,8 +46,13 @@ if TYPE_CHECKING:
     from resilient_agent.policy import Policy
     from resilient_agent.report import AttemptReport, CallReport, report_of
     from resilient_agent.schedule import Schedule
-    from resilient_agent.session.guard import AsyncSession, Session, interrupted_sessions, session_guard
+    from resilient_agent.session.effects import Effect
+    from resilient_agent.session.faces import AsyncSession, Session
+    from resilient_agent.session.guard import discard_session, interrupted_sessions, prune_sessions, session_guard
     from resilient_agent.session.history import Interruption
+    from resilient_agent.session.pending import OpenCall, Pending
+    from resilient_agent.session.redact import redact_secrets
+    from resilient_agent.session.repair import OUTCOME_UNKNOWN, repair_messages
     from resilient_agent.session.snapshots import ConversationRecovery
     from resilient_agent.session.stores.file import FileStore, StoredSession
     from resilient_agent.strategies import (
@@ -58,7 +67,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS: Final = {
-    "AsyncSession": "session.guard",
+    "AsyncSession": "session.faces",
     "AttemptReport": "report",
     "AttemptTimeout": "errors",
     "Attempts": "loop",
@@ -71,6 +80,8 @@ _ROOMS: Final = {
     "ConversationRecovery": "session.snapshots",
     "CurrentAttempt": "context",
     "DeadlineExceeded": "errors",
+    "Deferred": "errors",
+    "Effect": "session.effects",
     "ErrorClassifier": "classify",
     "ErrorType": "verdict",
     "Explanation": "classify.explain",
@@ -79,7 +90,11 @@ _ROOMS: Final = {
     "InvalidSessionId": "errors",
     "NearMiss": "classify.explain",
     "NotStorable": "errors",
+    "OUTCOME_UNKNOWN": "session.repair",
+    "OpenCall": "session.pending",
+    "OutcomeUnknown": "errors",
     "Pacer": "gates.pacer",
+    "Pending": "session.pending",
     "Policy": "policy",
     "Resilient": "decorator",
     "ResilientAgentError": "errors",
@@ -88,11 +103,13 @@ _ROOMS: Final = {
     "Rule": "classify",
     "Rung": "fallback",
     "Schedule": "schedule",
-    "Session": "session.guard",
+    "Session": "session.faces",
     "SessionBusy": "errors",
     "SessionClosed": "errors",
     "SessionError": "errors",
     "SessionLost": "errors",
+    "SessionPoisoned": "errors",
+    "SessionSealed": "errors",
     "StorageError": "errors",
     "StorageFull": "errors",
     "StoredSession": "session.stores.file",
@@ -100,10 +117,14 @@ _ROOMS: Final = {
     "When": "classify",
     "attempts": "loop",
     "current_attempt": "context",
+    "discard_session": "session.guard",
     "explain": "classify.explain",
     "interrupted_sessions": "session.guard",
     "last_call": "context",
+    "prune_sessions": "session.guard",
+    "redact_secrets": "session.redact",
     "register": "classify.registry",
+    "repair_messages": "session.repair",
     "report_of": "report",
     "resilient": "decorator",
     "retry_if_retryable": "strategies",
@@ -116,6 +137,7 @@ _ROOMS: Final = {
 }
 
 __all__ = [
+    "OUTCOME_UNKNOWN",
     "AsyncSession",
     "AttemptReport",
     "AttemptTimeout",
@@ -129,6 +151,8 @@ __all__ = [
     "ConversationRecovery",
     "CurrentAttempt",
     "DeadlineExceeded",
+    "Deferred",
+    "Effect",
     "ErrorClassifier",
     "ErrorType",
     "Explanation",
@@ -137,7 +161,10 @@ __all__ = [
     "InvalidSessionId",
     "NearMiss",
     "NotStorable",
+    "OpenCall",
+    "OutcomeUnknown",
     "Pacer",
+    "Pending",
     "Policy",
     "Resilient",
     "ResilientAgentError",
@@ -151,6 +178,8 @@ __all__ = [
     "SessionClosed",
     "SessionError",
     "SessionLost",
+    "SessionPoisoned",
+    "SessionSealed",
     "StorageError",
     "StorageFull",
     "StoredSession",
@@ -158,10 +187,14 @@ __all__ = [
     "When",
     "attempts",
     "current_attempt",
+    "discard_session",
     "explain",
     "interrupted_sessions",
     "last_call",
+    "prune_sessions",
+    "redact_secrets",
     "register",
+    "repair_messages",
     "report_of",
     "resilient",
     "retry_if_retryable",

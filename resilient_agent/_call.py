@@ -8,6 +8,7 @@ clock runs, whether a thread or an event loop drives it.
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import math
 import types
@@ -22,7 +23,7 @@ from resilient_agent import clock as clock_room
 from resilient_agent._scope import Running
 from resilient_agent.classify.below import sdk_retries
 from resilient_agent.classify.looking import told_by_args_alone
-from resilient_agent.errors import AttemptTimeout, DeadlineExceeded
+from resilient_agent.errors import AttemptTimeout, DeadlineExceeded, Deferred
 from resilient_agent.report import AttemptReport, CallReport, report_from_below
 from resilient_agent.strategies import TOTAL_RETRIES, judge_of, limit_met
 
@@ -352,6 +353,7 @@ class Call(tenacity.RetryCallState):
         if here is None:
             here = self._running = Running(self.control.name, self._clock, self.around)
             here.budget = self.control.budget
+            here.arguments = self.args, self.kwargs
         if ends is not None:
             here.ends = ends - self.passed.seconds
             here.ends_anywhere = clock_room.monotonic() + ends - self.now()
@@ -400,6 +402,17 @@ class Call(tenacity.RetryCallState):
             self.lane.succeeded(self.ticket, self.now())
         self.ended = "succeeded"
 
+    def defer(self) -> None:
+        """Where the server named a wait that there is no time for, and a session can remember it: not now."""
+        error, verdict = self.error, self.verdict
+        if error is None or verdict is None or verdict.retry_after is None or _scope.keys.get() is None:
+            return
+        if verdict.retry_after < min(self.time_left(), self.limits.max_retry_after):
+            return
+        moment = clock_room.now() + datetime.timedelta(seconds=verdict.retry_after)
+        self.error = Deferred(moment, self.requests)
+        self.error.__cause__ = error
+
     def result(self) -> Any:
         """What the caller gets in the end: the value, or the error raised."""
         if self.error is not None:
@@ -425,6 +438,7 @@ class Call(tenacity.RetryCallState):
             self.lane.leave(self.ticket, self.now())
         if self._running is not None:
             self._running.over = True
+            self._running.arguments = ()
         statistics.remember(self.control, _Kept(self))
         self.error = self.value = self._outcome = self.last_failure = self.first_error = None
 

@@ -58,6 +58,8 @@ def conduct(call: Call) -> Script:
         call.prepare_for_next_attempt()
     call.ended = "succeeded" if call.error is None else "failed"
     yield from _fallen_back(call)
+    if call.control.policy.defer:
+        call.defer()
 
 
 def once(call: Call) -> Script:

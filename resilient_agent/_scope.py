@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["Running", "running"]
 
@@ -22,7 +22,7 @@ switched_off: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar("resi
 
 
 class Running:
-    """One running call, without its arguments: it may outlive the call in a task's context.
+    """One running call. It may outlive the call in a task's context, so it lets go of the arguments at the end.
 
     Attributes:
         function: its name.
@@ -33,11 +33,14 @@ class Running:
         ends_anywhere: the same on `time.monotonic`, for calls inside that run by another clock.
         around: the call that it runs in.
         budget: its retry budget, so that nobody counts it twice.
+        arguments: of the call, while it runs.
         room: how many attempts a call inside may make at most, or None; set from the first retry on.
         over: whether it has ended.
     """
 
-    __slots__ = ("around", "budget", "clock", "ends", "ends_anywhere", "function", "key", "number", "over", "room")
+    __slots__ = (
+        "arguments", "around", "budget", "clock", "ends", "ends_anywhere", "function", "key", "number", "over", "room",
+    )  # fmt: skip
 
     def __init__(self, function: str, clock: Callable[[], float], around: Running | None) -> None:
         self.function = function
@@ -50,6 +53,13 @@ class Running:
         self.budget: object = None
         self.room: int | None = None
         self.over = False
+        self.arguments: tuple[Any, ...] = ()
+
+
+keys: Final[contextvars.ContextVar[Callable[[str, Any], str] | None]] = contextvars.ContextVar(
+    "resilient_agent_keys", default=None
+)
+"""Inside of a `session_guard`: what makes a call's idempotency key of its function's name and its arguments."""
 
 
 _running: Final[contextvars.ContextVar[Running | None]] = contextvars.ContextVar("resilient_agent_call", default=None)
@@ -57,10 +67,10 @@ _running: Final[contextvars.ContextVar[Running | None]] = contextvars.ContextVar
 enter = _running.set
 
 
-def leave(token: contextvars.Token[Running | None]) -> None:
-    """The end of what `enter` began."""
+def leave(token: contextvars.Token[Any]) -> None:
+    """The end of what `enter`, or `keys.set`, began."""
     try:
-        _running.reset(token)
+        token.var.reset(token)
     except ValueError:  # thrown away in mid-attempt, and finalized in another context: there is nothing to restore
         return
 

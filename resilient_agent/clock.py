@@ -20,6 +20,7 @@ __all__ = [
     "Passed",
     "async_sleep",
     "asyncio_loop",
+    "callback",
     "monotonic",
     "now",
     "of_event_loop",
@@ -71,6 +72,20 @@ def of_event_loop() -> Callable[[], float]:
         return of_trio
     loop: Any = asyncio_loop()
     return anyio.current_time if loop is None else loop.time
+
+
+def callback() -> Callable[[Callable[[], object]], object]:
+    """How a thread, or a signal's handler, has something called on the event loop that runs here."""
+    trio: Any = sys.modules.get("trio")
+    # trio is asked first: as a guest it runs on top of an asyncio loop.
+    if trio is not None and trio.lowlevel.in_trio_run():
+        call: Callable[[Callable[[], object]], object] = trio.lowlevel.current_trio_token().run_sync_soon
+        return call
+    loop: Any = asyncio_loop()
+    if loop is None:
+        raise RuntimeError("no event loop runs here")
+    soon: Callable[[Callable[[], object]], object] = loop.call_soon_threadsafe
+    return soon
 
 
 def scope_left() -> float:

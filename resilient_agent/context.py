@@ -26,7 +26,8 @@ class CurrentAttempt:
         function: the decorated function's qualified name; empty outside of any call.
         number: of this attempt, from 1. A fallback's attempt is counted on.
         idempotency_key: 32 hexadecimal digits, the same for all attempts of one call and its
-            fallbacks, another for the next call.
+            fallbacks, another for the next call. Inside of a `session_guard` also the same for the
+            same call (function and arguments) after a restart.
         deadline_left: the seconds until the call's own deadline, or None where it has none.
     """
 
@@ -54,6 +55,8 @@ def current_attempt() -> CurrentAttempt:
     here = _scope.running()
     if here is None:
         return CurrentAttempt("", 1, uuid.uuid4().hex, None)
-    here.key = here.key or uuid.uuid4().hex
+    if not here.key:
+        key = _scope.keys.get()
+        here.key = uuid.uuid4().hex if key is None else key(here.function, here.arguments)
     left = None if here.ends is None else max(0.0, here.ends - here.clock())
     return CurrentAttempt(here.function, here.number, here.key, left)

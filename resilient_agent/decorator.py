@@ -76,6 +76,7 @@ class Settings(TypedDict, total=False):
     before_sleep: _Hook | None
     sleep: Callable[[float], Any] | None
     enabled: bool | None
+    defer: bool
 
 
 class Bound(Protocol[Q, R_co]):
@@ -205,6 +206,9 @@ def resilient(fn: Callable[..., Any] | Policy | None = None, /, **settings: Any)
             place of ours; `max_retries` beside `stop` means whichever comes first.
         sleep: how to wait, given seconds; the event loop's or the thread's own sleep when not given.
         enabled: False calls the function once and leaves everything else out.
+        defer: inside of a `session_guard`: where the server names a wait that the call has no time for
+            (its deadline, `max_retry_after`), raise `Deferred` from the failure. The guard writes down
+            when to go on, and the next one keeps to it.
 
     Raises:
         TypeError: the function cannot be retried (a class), or an argument is of the wrong kind or

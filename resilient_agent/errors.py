@@ -11,17 +11,24 @@ and `copy`.
 
 from __future__ import annotations
 
+import datetime
+from typing import Any
+
 __all__ = [
     "AttemptTimeout",
     "CircuitOpen",
     "DeadlineExceeded",
+    "Deferred",
     "InvalidSessionId",
     "NotStorable",
+    "OutcomeUnknown",
     "ResilientAgentError",
     "SessionBusy",
     "SessionClosed",
     "SessionError",
     "SessionLost",
+    "SessionPoisoned",
+    "SessionSealed",
     "StorageError",
     "StorageFull",
     "UnsupportedFormat",
@@ -89,6 +96,29 @@ class CircuitOpen(ResilientAgentError):
         return f"circuit breaker{name} is open; the next probe may set out in {self.wait:.3g} s"
 
 
+class Deferred(ResilientAgentError):
+    """Not now: the server named a wait that the call had no time for, and the session remembers it.
+
+    Raised by a call decorated with `defer=True` inside a `session_guard`, where its own failure would
+    have come out otherwise (it is the `__cause__`); and on entering a guard before that moment.
+
+    Attributes:
+        not_before: when it makes sense to go on; aware, UTC.
+        attempts: how many requests were made for it so far.
+    """
+
+    def __init__(self, not_before: datetime.datetime, attempts: int = 0) -> None:
+        super().__init__(not_before, attempts)
+        self.not_before = not_before
+        self.attempts = attempts
+
+    def __str__(self) -> str:
+        return (
+            f"not before {self.not_before:%Y-%m-%d %H:%M:%S} UTC: the server asked for that wait. Enter the guard "
+            'again then, give it wait= to let it wait, or resume="force" to go on at once.'
+        )
+
+
 class NotStorable(ResilientAgentError, ValueError):
     """A message or an extra holds something that JSON cannot give back as it was.
 
@@ -145,6 +175,61 @@ class SessionLost(SessionError):
 
     Nothing of what was just handed over is stored.
     """
+
+
+class SessionPoisoned(SessionError):
+    """The session was resumed and crashed again so often that it is not resumed by itself any more.
+
+    What is stored is intact. `session_guard(id, resume="force")` resumes it all the same, `resume=False`
+    begins anew, `discard_session` removes it.
+
+    Attributes:
+        session_id: the id.
+        resumes: how often in a row it was resumed and crashed.
+        reason: how it ended last, in words.
+    """
+
+    def __init__(self, session_id: str, resumes: int, reason: str) -> None:
+        super().__init__(session_id, resumes, reason)
+        self.session_id = session_id
+        self.resumes = resumes
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"session {self.session_id!r} was resumed {self.resumes} times in a row and crashed each time, at last: "
+            f'{self.reason}. Look at what it does, then resume="force" goes on with it, and resume=False begins anew.'
+        )
+
+
+class SessionSealed(SessionError):
+    """The session is stored sealed, and no codec, or one with another key, was given. It is left as it is."""
+
+
+class OutcomeUnknown(SessionError):
+    """An effect had been started and nobody knows what it came to: it is not run again by itself.
+
+    Attributes:
+        key: its key in `session.once`.
+        name: the function's name.
+        arguments: what it was called with, as far as that could be stored.
+        at: when it was started; aware, UTC.
+    """
+
+    def __init__(self, key: str, name: str, arguments: list[Any], at: datetime.datetime) -> None:
+        super().__init__(key, name, arguments, at)
+        self.key = key
+        self.name = name
+        self.arguments = arguments
+        self.at = at
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(repr, self.arguments))
+        return (
+            f"{self.name}({shown[:200]}) was started at {self.at:%Y-%m-%d %H:%M:%S} UTC and no result of it was saved: "
+            f"it may or may not have taken effect. Find out, then session.resolve({self.key!r}, result=...), "
+            "rerun=True or skip=True."
+        )
 
 
 class UnsupportedFormat(SessionError):

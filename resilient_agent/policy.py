@@ -32,7 +32,7 @@ _OBJECTS: Final = {"backoff": BackoffConfig, "budget": RetryBudget, "breaker": C
 # What can stand in a file.
 _DATA: Final = (
     "max_retries", "deadline", "timeout", "max_retry_after", "max_identical", "first_item_timeout", "item_timeout",
-    "on_exhausted", "enabled",
+    "on_exhausted", "enabled", "defer",
 )  # fmt: skip
 
 
@@ -88,6 +88,7 @@ class Policy:
     before_sleep: Callable[[Any], Any] | None = None
     sleep: Callable[[float], Any] | None = None
     enabled: bool | None = None
+    defer: bool = False
 
     def __post_init__(self) -> None:
         for name in _SECONDS:
@@ -114,7 +115,7 @@ class Policy:
         classify = getattr(self.classifier, "classify", None)
         if self.classifier is not None and (isinstance(self.classifier, type) or not callable(classify)):
             raise TypeError(f"classifier must be an ErrorClassifier, not {self.classifier!r}")
-        for name in ("on_exhausted", "enabled"):
+        for name in ("on_exhausted", "enabled", "defer"):
             value = getattr(self, name)
             if not isinstance(value, bool) and not (value is None and name == "enabled"):
                 raise TypeError(f"{name} must be True or False, not {value!r}")

@@ -10,17 +10,17 @@ threads can still save; and asyncio's `task.cancel()` would leave while the thre
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
+
+from resilient_agent import clock
 
 __all__ = ["decided"]
 
@@ -42,7 +42,7 @@ async def decided(work: Callable[[], T], *, undo: Callable[[T], object] | None =
         What the work raised; or the cancellation, after the work is over.
     """
     done = anyio.Event()
-    job = _Job(work, _callback(), done.set)
+    job = _Job(work, clock.callback(), done.set)
     try:
         await anyio.lowlevel.checkpoint_if_cancelled()
         _threads.do(job.run)
@@ -62,16 +62,6 @@ async def decided(work: Callable[[], T], *, undo: Callable[[T], object] | None =
             undo(job.result[0])
         raise
     return job.outcome()
-
-
-def _callback() -> Callable[[Callable[[], object]], object]:
-    """How a thread has something called on the event loop that runs here."""
-    trio: Any = sys.modules.get("trio")
-    # trio is asked first: as a guest it runs on top of an asyncio loop.
-    if trio is not None and trio.lowlevel.in_trio_run():
-        call: Callable[[Callable[[], object]], object] = trio.lowlevel.current_trio_token().run_sync_soon
-        return call
-    return asyncio.get_running_loop().call_soon_threadsafe
 
 
 def _do_now(work: Callable[[], object], cancelled: BaseException) -> None:

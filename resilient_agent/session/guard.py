@@ -8,29 +8,39 @@ disk. Does not know how a log is kept (`stores/`), and never replaces the body's
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 import os
-import threading
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 import anyio
 
+from resilient_agent import _scope, clock
 from resilient_agent.classify import ErrorClassifier
-from resilient_agent.errors import NotStorable, SessionClosed
+from resilient_agent.errors import Deferred, SessionBusy
+from resilient_agent.report import report_of
+from resilient_agent.session._core import Core, Redact
 from resilient_agent.session._crossing import decided
-from resilient_agent.session.content import plain
-from resilient_agent.session.history import Interruption, interruption_fields
-from resilient_agent.session.record import Damage
-from resilient_agent.session.stores.file import FileLog, FileStore, StoredSession
+from resilient_agent.session._terminating import Terminated, watch
+from resilient_agent.session.dialects import dialect_for
+from resilient_agent.session.faces import AsyncSession, Session
+from resilient_agent.session.history import History, interruption_fields
+from resilient_agent.session.resuming import Resume, Terms
+from resilient_agent.session.stores.file import Codec, Durability, FileStore, Status, StoredSession
 
-__all__ = ["AsyncSession", "Session", "SessionGuard", "interrupted_sessions", "open_store", "session_guard"]
+__all__ = [
+    "SessionGuard",
+    "discard_session",
+    "interrupted_sessions",
+    "open_store",
+    "prune_sessions",
+    "session_guard",
+]
 
 logger: Final = logging.getLogger("resilient_agent.session")
 
-Message = Mapping[str, Any]
 Store = FileStore | str | os.PathLike[str] | None
 
 _CLASSIFIER: Final = ErrorClassifier()
@@ -40,10 +50,28 @@ _REASONS: Final = {
     "KeyboardInterrupt": "keyboard interrupt",
     "SystemExit": "system exit",
     "GeneratorExit": "generator exit",
+    "Terminated": "terminated",
+    "Deferred": "deferred",
 }
+_LOOKS: Final = 0.05  # seconds between two looks at a session that somebody else holds
 
 
-def session_guard(session_id: str, *, store: Store = None, keep: bool = False, resume: bool = True) -> SessionGuard:
+class Options(TypedDict, total=False):
+    """The arguments of `session_guard` that are seldom given; they are explained there."""
+
+    max_resumes: int | None
+    resume_within: float | None
+    wait: float
+    durability: Durability | None
+    repair: str | None
+    redact: Redact | None
+    codec: Codec | None
+    sigterm: bool
+
+
+def session_guard(
+    session_id: str, *, store: Store = None, keep: bool = False, resume: Resume = True, **options: Unpack[Options]
+) -> SessionGuard:
     """Guard a conversation: `async with session_guard("ticket-42") as session:`, or `with` in plain code.
 
     Entering claims the session for this guard alone and brings back what is stored of it. Each
@@ -51,17 +79,42 @@ def session_guard(session_id: str, *, store: Store = None, keep: bool = False, r
     is removed (kept with `keep=True`). Left by an exception, a cancellation or Ctrl-C it is
     marked as interrupted; killed, it needs no mark: the next start finds it all the same.
 
+    A history that was interrupted is repaired before anybody sees it, so that every provider takes
+    it: tool calls without a result get one that says that the outcome is unknown.
+
     Args:
         session_id: any text but the empty one. `a/b`, `a_b`, `A/b` are three sessions.
         store: a `FileStore`, or the folder for one; when not given the folder that
             `RESILIENT_AGENT_HOME` names, else the user's state directory.
         keep: keep the record after a clean end; the next guard of this id goes on with it.
-        resume: go on with what is stored; False begins with an empty conversation.
+        resume: go on with what is stored; False begins with an empty conversation, `"force"` goes on
+            whatever `max_resumes`, `resume_within` and a deferral say.
+        max_resumes: how often in a row a session is resumed that crashes each time; 3 by default, None
+            for no limit. Ctrl-C, a cancellation, SIGTERM and a deferral are no crashes, and a clean end
+            begins the count anew.
+        resume_within: seconds after which an interrupted conversation is not gone on with any more: an
+            empty one begins, and a warning is logged.
+        wait: seconds to wait for a session that somebody else holds, or that is deferred; 0 by default.
+        durability: `"power"` (an acknowledged save survives a power cut) or `"process"` (it survives the
+            end of the process, at a twentieth of the cost); the store's own when not given.
+        repair: the dialect of the messages, `"openai-chat"`, `"openai-responses"` or `"anthropic"`;
+            `"auto"` (the default) tells by themselves; None leaves the history as it is.
+        redact: called with each message, extra state, effect argument and result, as JSON has it, before
+            it gets near the disk; what it returns is stored. `redact_secrets` is one that is ready.
+            Where it raises, nothing is saved and that comes out.
+        codec: seals what is stored: an object with `encode(data, session_id, seq)` and
+            `decode(data, session_id, seq)`, bytes to bytes. Times, kinds and counts stay readable.
+        sigterm: end the body when SIGTERM comes, mark the session and leave the program with status 143.
+            In the main thread only, and not inside of an async generator.
 
     Raises:
-        TypeError: the id is no string, or the store is none.
+        TypeError: the id is no string, the store is none, an argument is of the wrong kind.
+        ValueError: an argument is out of its range.
         InvalidSessionId: the id is empty or no valid text.
         SessionBusy: (on entering) somebody else holds the session.
+        SessionPoisoned: (on entering) it was resumed `max_resumes` times in a row and crashed each time.
+        Deferred: (on entering) a server has named a moment before which there is no use in going on.
+        SessionSealed: (on entering) it is stored sealed, and not by this codec.
         StorageError: (on entering) the folder cannot be used; on leaving normally, it could not be removed.
 
     Example:
@@ -81,9 +134,14 @@ def session_guard(session_id: str, *, store: Store = None, keep: bool = False, r
         >>> interrupted_sessions(folder)
         []
     """
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"session_guard does not know {', '.join(sorted(unknown))}")
     opened = open_store(store)
+    if options.get("durability") is not None:
+        opened = FileStore(opened.folder, durability=options["durability"] or opened.durability)
     opened.path(session_id)  # a bad id is refused here, where it was written
-    return SessionGuard(opened, session_id, keep=keep, resume=resume)
+    return SessionGuard(opened, session_id, keep=keep, resume=resume, **options)
 
 
 def interrupted_sessions(store: Store = None) -> list[StoredSession]:
@@ -97,6 +155,46 @@ def interrupted_sessions(store: Store = None) -> list[StoredSession]:
     """
     found = (session for session in open_store(store).scan() if session.status == "interrupted")
     return sorted(found, key=lambda session: session.saved_at, reverse=True)
+
+
+def discard_session(session_id: str, *, store: Store = None) -> bool:
+    """Remove what is stored of a session, for good; whether there was anything.
+
+    Raises:
+        SessionBusy: somebody holds it.
+        StorageError: it could not be removed.
+
+    Example:
+        >>> import tempfile
+        >>> discard_session("ticket-42", store=tempfile.mkdtemp())
+        False
+    """
+    return open_store(store).delete(session_id)
+
+
+def prune_sessions(
+    *, older_than: float | datetime.timedelta, status: Status | Collection[Status], store: Store = None
+) -> list[StoredSession]:
+    """Remove old sessions; never one that somebody holds.
+
+    Args:
+        older_than: seconds since the last save, or a timedelta.
+        status: `"closed"`, `"interrupted"`, or both in a list.
+        store: as for `session_guard`.
+
+    Returns:
+        Those that were removed.
+
+    Raises:
+        ValueError: another status, or a negative age.
+        StorageError: one could not be removed.
+
+    Example:
+        >>> import datetime, tempfile
+        >>> prune_sessions(older_than=datetime.timedelta(days=30), status="closed", store=tempfile.mkdtemp())
+        []
+    """
+    return open_store(store).prune(older_than=older_than, status=status)
 
 
 def open_store(store: Store = None) -> FileStore:
@@ -118,228 +216,175 @@ def open_store(store: Store = None) -> FileStore:
 class SessionGuard:
     """What `session_guard` returns: enter it with `with` or `async with`."""
 
-    def __init__(self, store: FileStore, session_id: str, *, keep: bool, resume: bool) -> None:
+    def __init__(
+        self, store: FileStore, session_id: str, *, keep: bool, resume: Resume, **options: Unpack[Options]
+    ) -> None:
         self._store = store
         self._session_id = session_id
         self._keep = keep
-        self._resume = resume
-        self._core: _Core | None = None
+        self._terms = Terms(resume, options.get("max_resumes", 3), options.get("resume_within"))
+        self._wait = _patience(options.get("wait", 0.0))
+        self._repair = options.get("repair", "auto")
+        if self._repair is not None:
+            dialect_for(self._repair, [])
+        self._redact = _called("redact", options.get("redact"))
+        self._codec = options.get("codec")
+        self._sigterm = options.get("sigterm", False)
+        self._core: Core | None = None
+        self._around = contextlib.ExitStack()
+        self._scope: anyio.CancelScope | None = None
+
+    # In
 
     def __enter__(self) -> Session:
         """Claim the session; see `session_guard`."""
-        self._core = self._claim()
-        return Session(self._core)
+        until = clock.monotonic() + self._wait
+        while True:
+            try:
+                core = self._claim()
+                break
+            except (SessionBusy, Deferred) as error:
+                pause = _pause(error, until - clock.monotonic())
+                if pause is None:
+                    raise
+            clock.sleep(pause)
+        self._entered(core, _raise_terminated)
+        return Session(core)
+
+    async def __aenter__(self) -> AsyncSession:
+        """Claim the session; see `session_guard`."""
+        until = anyio.current_time() + self._wait
+        while True:
+            try:
+                core = await decided(self._claim, undo=Core.abandon)
+                break
+            except (SessionBusy, Deferred) as error:
+                pause = _pause(error, until - anyio.current_time())
+                if pause is None:
+                    raise
+            await clock.async_sleep(pause)
+        if self._sigterm:
+            scope = self._scope = anyio.CancelScope()
+            in_loop = clock.callback()
+
+            def cancel() -> None:
+                in_loop(scope.cancel)
+
+            self._entered(core, cancel)
+            scope.__enter__()
+        else:
+            self._entered(core, None)
+        return AsyncSession(core)
+
+    def _claim(self) -> Core:
+        log = self._store.claim(self._session_id, admit=self._begins_afresh, codec=self._codec)
+        try:
+            return Core(self._session_id, log, repair=self._repair, redact=self._redact)
+        except BaseException:
+            log.abandon()
+            raise
+
+    def _begins_afresh(self, history: History) -> bool:
+        now, interruption = clock.now(), history.interruption
+        afresh = self._terms.begins_afresh(history, self._session_id, now)
+        if afresh and self._terms.resume is True and interruption is not None:
+            ago = (now - interruption.at).total_seconds()
+            logger.warning(
+                "session %r was interrupted %.0f s ago, longer than resume_within: an empty conversation begins",
+                self._session_id,
+                ago,
+            )
+        return afresh
+
+    def _entered(self, core: Core, on_sigterm: Callable[[], None] | None) -> None:
+        """What holds for as long as the guard does."""
+        try:
+            if self._sigterm and on_sigterm is not None:
+                self._around.callback(watch(on_sigterm))
+            self._around.callback(_scope.leave, _scope.keys.set(core.key_of_call))
+        except BaseException:
+            core.abandon()
+            raise
+        self._core = core
+
+    # Out
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """End the session as the body ended."""
         core = self._leaving()
         with _second_to(error):
-            core.leave(error, keep=self._keep)
-
-    async def __aenter__(self) -> AsyncSession:
-        """Claim the session; see `session_guard`."""
-        self._core = await decided(self._claim, undo=_Core.abandon)
-        return AsyncSession(self._core)
+            core.leave(_ending(error), keep=self._keep)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         """End the session as the body ended, whatever is cancelled meanwhile."""
         core = self._leaving()
+        scope, self._scope = self._scope, None
+        terminated = None
+        if scope is not None:
+            scope.__exit__(kind, error, tb)
+            if scope.cancel_called:
+                terminated = Terminated()
+                error = terminated if scope.cancelled_caught else error
         with _second_to(error):
             if isinstance(error, GeneratorExit):
                 # A coroutine or generator that is being closed may not await any more.
-                core.leave(error, keep=self._keep)
+                core.leave(_ending(error), keep=self._keep)
                 return
             with anyio.CancelScope(shield=True):
-                await decided(lambda: core.leave(error, keep=self._keep), must=True)
+                await decided(lambda: core.leave(_ending(error), keep=self._keep), must=True)
+        if terminated is not None:
+            raise terminated
 
-    def _claim(self) -> _Core:
-        core = _Core(self._session_id, self._store.claim(self._session_id))
-        try:
-            if not self._resume and core.stored:
-                core.begin_afresh()
-        except BaseException:
-            core.abandon()
-            raise
-        return core
-
-    def _leaving(self) -> _Core:
+    def _leaving(self) -> Core:
         core, self._core = self._core, None
         if core is None:
             raise RuntimeError("this guard is not entered")
+        self._around.close()
         return core
 
 
-class _Core:
-    """A claimed session, as both faces see it. Blocking, and safe to use from several threads."""
-
-    def __init__(self, session_id: str, log: FileLog) -> None:
-        self.session_id = session_id
-        self.log = log
-        self.stored = log.was != "new"
-        self.interruption = log.interruption
-        self._lock = threading.RLock()
-        self._left = False
-
-    def save(self, kind: Any, fields: dict[str, Any]) -> None:
-        with self._lock:
-            if self._left:
-                raise SessionClosed(f"the guard of session {self.session_id!r} was left: nothing can be saved any more")
-            self.log.append(kind, fields)
-
-    def begin_afresh(self) -> None:
-        self.save("replaced", {"messages": [], "extra": {}})
-        self.stored, self.interruption = False, None
-
-    def leave(self, error: BaseException | None, *, keep: bool) -> None:
-        with self._lock:
-            self._left = True
-            try:
-                if self.log.inherited:
-                    return  # a forked child leaves: the session is its parent's
-                if error is not None:
-                    self.log.append("interrupted", _interruption(error))
-                elif keep:
-                    self.log.append("closed", {})
-                else:
-                    self.log.remove()
-            finally:
-                self.log.release()
-
-    def abandon(self) -> None:
-        """Its owner never got in: cancelled, or the disk is full."""
-        with self._lock:
-            self._left = True
-            self.log.abandon()
+def _raise_terminated() -> None:
+    raise Terminated
 
 
-class _Face:
-    """What a session shows, whichever way it was entered."""
-
-    def __init__(self, core: _Core) -> None:
-        self._core = core
-
-    @property
-    def session_id(self) -> str:
-        """The id, as it was given."""
-        return self._core.session_id
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """The conversation as it is stored: a copy, so changing it changes nothing that is saved."""
-        return [_copy(message) for message in self._core.log.history.messages]
-
-    @property
-    def extra(self) -> dict[str, Any]:
-        """The state that was set beside the messages: a copy."""
-        return {key: _copy(value) for key, value in self._core.log.history.extra.items()}
-
-    @property
-    def resumed(self) -> bool:
-        """Whether this goes on with a conversation that was stored: interrupted, or kept."""
-        return self._core.stored
-
-    @property
-    def interruption(self) -> Interruption | None:
-        """How the conversation had ended badly; None where it is new or had ended well."""
-        return self._core.interruption
-
-    @property
-    def damage(self) -> tuple[Damage, ...]:
-        """Places in the log that could not be read, also told as warnings; the rest is here."""
-        return self._core.log.damage
-
-    @property
-    def path(self) -> Path:
-        """The session's log: JSON lines, to be read with `jq` or `tail -f`, and not to be written."""
-        return self._core.log.path
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.session_id!r}: {len(self._core.log.history.messages)} messages>"
+def _patience(wait: float) -> float:
+    if isinstance(wait, bool) or not isinstance(wait, int | float):
+        raise TypeError(f"wait is a number of seconds, not {wait!r}")
+    if not wait >= 0:
+        raise ValueError(f"wait must not be negative, not {wait!r}")
+    return wait
 
 
-class Session(_Face):
-    """A guarded conversation in plain code. Threads may share it. Made by `with session_guard(...)`."""
-
-    def append(self, message: Message) -> None:
-        """Save one message; on the disk when this returns.
-
-        Args:
-            message: a dict as providers take it, or a pydantic model such as the SDKs' messages.
-
-        Raises:
-            NotStorable: something in it is no JSON; nothing stored is touched.
-            StorageFull, StorageError: it is not stored; all before it is, and the next may be tried.
-            SessionLost: the log was deleted or replaced.
-            SessionClosed: the guard was left.
-        """
-        self._core.save("appended", {"messages": _plain_all([message], single=True)})
-
-    def extend(self, messages: Iterable[Message]) -> None:
-        """Save several messages in one go: all of them or, where this raises, none."""
-        self._core.save("appended", {"messages": _plain_all(messages)})
-
-    def replace(self, messages: Iterable[Message]) -> None:
-        """Put these messages in place of all that were saved, for example after summing up a long history."""
-        self._core.save("replaced", {"messages": _plain_all(messages)})
-
-    def set_extra(self, extra: Mapping[str, Any]) -> None:
-        """Save state of your own beside the messages (a plan, a cursor, a budget), in place of what was there."""
-        self._core.save("extra", {"extra": _plain_dict(extra)})
+def _called(name: str, value: Any) -> Any:
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable, not {value!r}")
+    return value
 
 
-class AsyncSession(_Face):
-    """A guarded conversation in a coroutine. Made by `async with session_guard(...)`.
-
-    Each saving method takes what it is given at once, so that changing a message after the call
-    changes nothing; and it is saved when the `await` returns. Saves that run at the same time
-    are stored in the order of their calls. One that is cancelled is wholly there or not at all.
-    """
-
-    def __init__(self, core: _Core) -> None:
-        super().__init__(core)
-        self._turn = anyio.Lock(fast_acquire=True)  # one save at a time, in the order of their calls
-
-    def append(self, message: Message) -> Coroutine[Any, Any, None]:
-        """Save one message; see `Session.append`."""
-        return self._save("appended", {"messages": _plain_all([message], single=True)})
-
-    def extend(self, messages: Iterable[Message]) -> Coroutine[Any, Any, None]:
-        """Save several messages in one go; see `Session.extend`."""
-        return self._save("appended", {"messages": _plain_all(messages)})
-
-    def replace(self, messages: Iterable[Message]) -> Coroutine[Any, Any, None]:
-        """Put these messages in place of all that were saved; see `Session.replace`."""
-        return self._save("replaced", {"messages": _plain_all(messages)})
-
-    def set_extra(self, extra: Mapping[str, Any]) -> Coroutine[Any, Any, None]:
-        """Save state of your own beside the messages; see `Session.set_extra`."""
-        return self._save("extra", {"extra": _plain_dict(extra)})
-
-    async def _save(self, kind: str, fields: dict[str, Any]) -> None:
-        async with self._turn:
-            await decided(lambda: self._core.save(kind, fields))
+def _pause(error: SessionBusy | Deferred, left: float) -> float | None:
+    """How long to wait before the next look; None where there is no time for one."""
+    if isinstance(error, Deferred):
+        due = max(0.0, (error.not_before - clock.now()).total_seconds())
+        return due if due <= left else None
+    return min(_LOOKS, left) if left > 0 else None
 
 
-def _plain_all(messages: Iterable[Message], *, single: bool = False) -> list[Any]:
-    """Messages as they are stored: a copy; what is no message is refused with its place."""
-    if isinstance(messages, Mapping | str | bytes):
-        raise TypeError(f"a list of messages is due, not one {type(messages).__name__}: use append for one")
-    return [_plain_dict(message, "$" if single else f"$[{place}]") for place, message in enumerate(messages)]
-
-
-def _plain_dict(value: Any, path: str = "$") -> dict[str, Any]:
-    stored = plain(value, path)
-    if not isinstance(stored, dict):
-        raise NotStorable(path, f"a dict or a pydantic model is due here, not a {type(value).__name__}")
-    return stored
-
-
-def _interruption(error: BaseException) -> dict[str, Any]:
+def _ending(error: BaseException | None) -> dict[str, Any] | None:
+    """What is written down of how the body ended; None where it ended well."""
+    if error is None:
+        return None
     reason = _REASONS.get(type(error).__name__, "exception")
-    verdict = _CLASSIFIER.classify(error) if isinstance(error, Exception) else None
-    return interruption_fields(reason, error, verdict)
+    told: BaseException = error
+    not_before, attempts = None, 0
+    if isinstance(error, Deferred):
+        told, not_before, attempts = error.__cause__ or error, error.not_before, error.attempts
+    verdict = _CLASSIFIER.classify(told) if isinstance(told, Exception) else None
+    report = report_of(told)
+    if report is not None:
+        attempts = report.requests
+    return interruption_fields(reason, told, verdict, attempts=attempts, not_before=not_before)
 
 
 @contextlib.contextmanager
@@ -354,12 +399,3 @@ def _second_to(error: BaseException | None) -> Iterator[None]:
         logger.error("the session could not be marked as interrupted (it will be found all the same): %s", ending)  # noqa: TRY400
         with contextlib.suppress(Exception):
             error.add_note(f"resilient_agent: the session could not be marked as interrupted: {ending}")
-
-
-def _copy(value: Any) -> Any:
-    """A copy of a JSON value: several times quicker than copy.deepcopy, which has to expect circles."""
-    if type(value) is dict:
-        return {key: _copy(item) for key, item in value.items()}
-    if type(value) is list:
-        return [_copy(item) for item in value]
-    return value

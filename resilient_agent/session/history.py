@@ -5,15 +5,21 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Iterable
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from resilient_agent.errors import UnsupportedFormat
+from resilient_agent.errors import SessionSealed, UnsupportedFormat
+from resilient_agent.session.effects import Effect
 from resilient_agent.session.record import FORMAT, Record
 from resilient_agent.verdict import Classification, ErrorType
 
 __all__ = ["History", "Interruption", "Status", "holder_of", "interruption_fields"]
 
 Status = Literal["new", "open", "interrupted", "closed"]
+
+_NO_CRASH: Final = frozenset(
+    {"cancelled", "keyboard interrupt", "system exit", "generator exit", "terminated", "deferred", "marked"}
+)
+"""Ends that somebody wanted: they say nothing against resuming."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,12 +29,16 @@ class Interruption:
     Attributes:
         at: when; of a killed process the moment of its last save. Aware, UTC.
         reason: `"exception"`, `"cancelled"`, `"keyboard interrupt"`, `"system exit"`,
-            `"generator exit"`, `"marked"` (by hand), or `"unknown"` where the process had no
-            time to say: kill -9, power cut, out of memory.
+            `"generator exit"`, `"terminated"` (SIGTERM), `"deferred"`, `"marked"` (by hand), or
+            `"unknown"` where the process had no time to say: kill -9, power cut, out of memory.
         error: the class name of the exception, or None.
         verdict: what the classifier says of it, or None.
         rule: the rule that decided, or an empty string.
         because: its reason, or an empty string.
+        attempts: how many requests the call had made that ended the session; 0 where that is not known.
+        resumes: how often in a row the session was resumed and crashed again. Ends that somebody wanted
+            (Ctrl-C, a cancellation, SIGTERM, a deferral) are no crashes.
+        not_before: when it makes sense to go on, where a server has named that; aware, UTC.
     """
 
     at: datetime.datetime
@@ -37,6 +47,9 @@ class Interruption:
     verdict: ErrorType | None = None
     rule: str = ""
     because: str = ""
+    attempts: int = 0
+    resumes: int = 0
+    not_before: datetime.datetime | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -45,21 +58,33 @@ class History:
 
     Attributes:
         session_id: as the first owner wrote it; None before the first record.
+        born: a random word of the conversation, from which its idempotency keys are made.
         seq, epoch: those of the last record; 0 before the first.
         messages, extra: the conversation.
+        effects: what is done once, by key.
         status: `new` (no record), `open`, `interrupted`, `closed`.
         saved_at: when the last record was written.
         marked: the interruption that an owner wrote down, if the last thing it did was that.
+        resumes: how often in a row it was resumed and crashed again.
+        resuming: whether its last owner resumed it.
+        mended: whether something was put into the messages by a repair.
+        strange: whether there are records of kinds that this version does not know.
     """
 
     session_id: str | None = None
+    born: str = ""
     seq: int = 0
     epoch: int = 0
     messages: list[Any] = dataclasses.field(default_factory=list)
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    effects: dict[str, Effect] = dataclasses.field(default_factory=dict)
     status: Status = "new"
     saved_at: datetime.datetime | None = None
     marked: Interruption | None = None
+    resumes: int = 0
+    resuming: bool = False
+    mended: bool = False
+    strange: bool = False
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Self:
@@ -74,34 +99,133 @@ class History:
 
         Raises:
             UnsupportedFormat: the record says that the log is of a later format.
+            SessionSealed: the record is sealed.
         """
-        self.seq, self.epoch, self.saved_at = record.seq, record.epoch, record.at
-        self.status, self.marked = "open", None
         fields = record.fields
-        match record.kind:
-            case "opened":
-                _check_format(fields)
-                self.session_id = fields.get("session_id")
+        if "sealed" in fields:
+            raise SessionSealed(
+                f"record {record.seq} of the session is sealed: give the guard the codec= that it was made with"
+            )
+        take = getattr(self, f"_{record.kind}", None) if record.kind in _KINDS else None
+        if take is None:
+            self.strange = True
+        else:
+            take(record)
+        self.seq, self.epoch, self.saved_at = record.seq, record.epoch, record.at
+        if record.kind not in _ENDS:
+            self.status, self.marked = "open", None
+
+    # One method for each kind of record; they see the history as it was before the record.
+
+    def _opened(self, record: Record) -> None:
+        fields = record.fields
+        _check_format(fields)
+        self.session_id = fields.get("session_id")
+        if fields.get("afresh"):
+            self.messages, self.extra, self.effects, self.mended = [], {}, {}, False
+        self.born = fields.get("born") or self.born
+        self.resumes, self.resuming = fields.get("resumes", 0), fields.get("resuming", False)
+
+    def _appended(self, record: Record) -> None:
+        fields = record.fields
+        self.messages.extend(fields["messages"])
+        self.extra = fields.get("extra", self.extra)
+
+    def _replaced(self, record: Record) -> None:
+        fields = record.fields
+        self.messages = list(fields["messages"])  # the list grows, the record's own does not
+        self.extra = fields.get("extra", self.extra)
+        self.mended = False
+
+    def _repaired(self, record: Record) -> None:
+        fields = record.fields
+        self.messages[fields["kept"] :] = fields["messages"]
+        self.mended = True
+
+    def _extra(self, record: Record) -> None:
+        fields = record.fields
+        self.extra = fields["extra"]
+
+    def _started(self, record: Record) -> None:
+        fields = record.fields
+        self.effects[fields["key"]] = Effect(fields["key"], fields["name"], fields["arguments"], record.at)
+
+    def _finished(self, record: Record) -> None:
+        fields = record.fields
+        if (started := self.effects.get(fields["key"])) is not None:  # else its line is damaged
+            self.effects[fields["key"]] = started.finish(fields["result"])
+
+    def _forgotten(self, record: Record) -> None:
+        fields = record.fields
+        self.effects.pop(fields["key"], None)
+
+    def _interrupted(self, record: Record) -> None:
+        fields = record.fields
+        if fields.get("reason") not in _NO_CRASH:
+            self.resumes += self.resuming
+        self.status = "interrupted"
+        self.marked = _read_interruption(record, self.resumes)
+
+    def _closed(self, _: Record) -> None:
+        self.status, self.marked, self.resumes = "closed", None, 0
+
+    def _compacted(self, record: Record) -> None:
+        fields = record.fields
+        _check_format(fields)
+        self.session_id, self.born = fields["session_id"], fields["born"]
+        self.messages, self.extra = list(fields["messages"]), fields["extra"]
+        self.effects = {found["key"]: Effect.from_fields(found) for found in fields["effects"]}
+        self.resumes, self.resuming, self.mended = fields["resumes"], fields["resuming"], fields["mended"]
+
+    def opening(self, *, afresh: bool) -> dict[str, Any]:
+        """The fields of an `opened` record that tell where its owner came in."""
+        if afresh:
+            return {"afresh": True, "resumes": 0, "resuming": False}
+        before = self.interruption
+        return {"resumes": before.resumes if before else self.resumes, "resuming": before is not None}
+
+    def compacted(self) -> dict[str, Any]:
+        """The fields of a record that says all this at once."""
+        return {
+            "format": FORMAT,
+            "session_id": self.session_id,
+            "born": self.born,
+            "messages": self.messages,
+            "extra": self.extra,
+            "effects": [effect.as_fields() for effect in self.effects.values()],
+            "resumes": self.resumes,
+            "resuming": self.resuming,
+            "mended": self.mended,
+        }
+
+    def count_after(self, kind: str, fields: dict[str, Any]) -> int:
+        """How many messages there are after such a record."""
+        match kind:
             case "appended":
-                self.messages.extend(fields["messages"])
-                self.extra = fields.get("extra", self.extra)
+                return len(self.messages) + len(fields["messages"])
             case "replaced":
-                self.messages = list(fields["messages"])  # the list grows, the record's own does not
-                self.extra = fields.get("extra", self.extra)
-            case "extra":
-                self.extra = fields["extra"]
-            case "interrupted":
-                self.status = "interrupted"
-                self.marked = _read_interruption(record)
-            case "closed":
-                self.status = "closed"
+                return len(fields["messages"])
+            case "repaired":
+                return int(fields["kept"]) + len(fields["messages"])
+            case "opened" if fields.get("afresh"):
+                return 0
+        return len(self.messages)
 
     @property
     def interruption(self) -> Interruption | None:
         """How it ended badly, if it did and nobody holds it: as marked, else for an unknown reason."""
         if self.marked is not None or self.status != "open" or self.saved_at is None:
             return self.marked
-        return Interruption(at=self.saved_at, reason="unknown")
+        return Interruption(at=self.saved_at, reason="unknown", resumes=self.resumes + self.resuming)
+
+
+_ENDS: Final = frozenset({"interrupted", "closed"})
+_KINDS: Final = frozenset(
+    {
+        "opened", "appended", "replaced", "repaired", "extra", "started", "finished", "forgotten",
+        "interrupted", "closed", "compacted",
+    }
+)  # fmt: skip
 
 
 def holder_of(record: Record) -> str:
@@ -110,7 +234,14 @@ def holder_of(record: Record) -> str:
     return f"process {fields.get('pid')} on {fields.get('host')} since {record.at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def interruption_fields(reason: str, error: BaseException | None, verdict: Classification | None) -> dict[str, Any]:
+def interruption_fields(
+    reason: str,
+    error: BaseException | None,
+    verdict: Classification | None,
+    *,
+    attempts: int = 0,
+    not_before: datetime.datetime | None = None,
+) -> dict[str, Any]:
     """What an `interrupted` record says. Never the error's message: keys and prompts stand in those."""
     return {
         "reason": reason,
@@ -118,12 +249,14 @@ def interruption_fields(reason: str, error: BaseException | None, verdict: Class
         "verdict": None if verdict is None else verdict.error_type.value,
         "rule": "" if verdict is None else verdict.rule,
         "because": "" if verdict is None else verdict.because,
+        "attempts": attempts,
+        "not_before": None if not_before is None else not_before.isoformat(),
     }
 
 
-def _read_interruption(record: Record) -> Interruption:
+def _read_interruption(record: Record, resumes: int) -> Interruption:
     fields = record.fields
-    verdict = fields.get("verdict")
+    verdict, not_before = fields.get("verdict"), fields.get("not_before")
     return Interruption(
         at=record.at,
         reason=fields.get("reason", "unknown"),
@@ -131,6 +264,9 @@ def _read_interruption(record: Record) -> Interruption:
         verdict=ErrorType(verdict) if verdict in [member.value for member in ErrorType] else None,
         rule=fields.get("rule") or "",
         because=fields.get("because") or "",
+        attempts=fields.get("attempts") or 0,
+        resumes=resumes,
+        not_before=None if not_before is None else datetime.datetime.fromisoformat(not_before),
     )
 
 

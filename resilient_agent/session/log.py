@@ -6,10 +6,11 @@ Decides what counts. Does not know where the bytes come from, nor what the recor
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, Final
 
 from resilient_agent.session.record import Damage, Record, read_line
 
-__all__ = ["Parsed", "parse"]
+__all__ = ["Parsed", "Weight", "parse"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Parsed:
         end: the byte at which the next record goes.
         unended: whether the last record is whole but for its newline.
         torn: how many bytes of an unfinished record stand behind the end.
+        live: how many of the bytes hold what still counts; see `Weight`.
     """
 
     records: list[Record]
@@ -29,6 +31,37 @@ class Parsed:
     end: int
     unended: bool
     torn: int
+    live: Weight
+
+
+class Weight:
+    """How many bytes of a log hold what still counts, as far as it matters for compacting it.
+
+    Attributes:
+        live: the bytes.
+    """
+
+    __slots__ = ("_extra", "live")
+
+    def __init__(self) -> None:
+        self.live = 0
+        self._extra = 0  # of the record that set the extra state last
+
+    def add(self, kind: str, fields: dict[str, Any], size: int) -> None:
+        """A record of so many bytes came to the log."""
+        if kind == "replaced":
+            self.live = size + (0 if "extra" in fields else self._extra)
+        elif kind == "compacted" or (kind == "opened" and fields.get("afresh")):
+            self.live, self._extra = size, 0
+        elif kind == "extra":
+            self.live += size - self._extra
+            self._extra = size
+        elif kind not in _PASSING:
+            self.live += size
+
+
+_PASSING: Final = frozenset({"opened", "interrupted", "closed", "forgotten"})
+"""Kinds that say nothing any more once the next record is there."""
 
 
 def parse(data: bytes) -> Parsed:
@@ -46,6 +79,7 @@ def parse(data: bytes) -> Parsed:
     records: list[Record] = []
     damage: list[Damage] = []
     offset = unread = 0
+    live = Weight()
     for number, line in enumerate(lines, 1):
         record = read_line(line)
         fault = record if isinstance(record, str) else _disorder(records, record, unread)
@@ -55,18 +89,22 @@ def parse(data: bytes) -> Parsed:
             unread = 0
             if not records or record.seq > records[-1].seq:  # a line that stands twice counts once
                 records.append(record)
+                live.add(record.kind, record.fields, len(line) + 1)
         else:
             unread += 1
         offset += len(line) + 1
     last = read_line(tail) if tail else ""
     if isinstance(last, Record):
         records.append(last)
-        return Parsed(records, tuple(damage), len(data), unended=True, torn=0)
-    return Parsed(records, tuple(damage), offset, unended=False, torn=len(tail))
+        live.add(last.kind, last.fields, len(tail) + 1)
+        return Parsed(records, tuple(damage), len(data), unended=True, torn=0, live=live)
+    return Parsed(records, tuple(damage), offset, unended=False, torn=len(tail), live=live)
 
 
 def _disorder(records: list[Record], record: Record, unread: int) -> str:
     """What is wrong with a record's number, where `unread` lines before it could not be read."""
+    if not records and record.kind == "compacted":
+        return ""  # it stands for all before it
     expected = records[-1].seq + 1 if records else 1
     if record.seq < expected:
         return f"record {record.seq} stands here again"

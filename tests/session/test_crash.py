@@ -25,7 +25,7 @@ def message(n):
     return {"n": n, "text": "x" * (n * 7919 % 30_000)}
 
 def plain(folder, name):
-    with session_guard(name, store=folder) as session:
+    with session_guard(name, store=folder, max_resumes=None) as session:
         say("entered")
         n = len(session.messages)
         while True:
@@ -35,7 +35,7 @@ def plain(folder, name):
 
 def by_async(folder, name):
     async def main():
-        async with session_guard(name, store=folder) as session:
+        async with session_guard(name, store=folder, max_resumes=None) as session:
             say("entered")
             n = len(session.messages)
             while True:
@@ -45,7 +45,7 @@ def by_async(folder, name):
     asyncio.run(main())
 
 def replacing(folder, name):
-    with session_guard(name, store=folder) as session:
+    with session_guard(name, store=folder, max_resumes=None) as session:
         say("entered")
         n = 0
         while True:
@@ -55,7 +55,7 @@ def replacing(folder, name):
 
 def ending(folder, name):
     while True:
-        with session_guard(name, store=folder) as session:
+        with session_guard(name, store=folder, max_resumes=None) as session:
             say("entered")
             session.append(message(0))
             session.append(message(1))

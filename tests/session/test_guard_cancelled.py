@@ -29,7 +29,7 @@ class Talk:
         self.acknowledged = 0
 
     async def run(self, *, upto=None, then=None):
-        async with session_guard(self.session_id, store=self.store) as session:
+        async with session_guard(self.session_id, store=self.store, max_resumes=None) as session:
             self.entered = True
             while upto is None or self.acknowledged < upto:
                 await session.append({"n": self.acknowledged})
@@ -55,7 +55,9 @@ class Talk:
         assert self.acknowledged <= len(numbers) <= self.acknowledged + 1
         (found,) = interrupted_sessions(self.store)
         assert (found.message_count, found.interruption.reason) == (len(numbers), "cancelled")
-        with session_guard(self.session_id, store=self.store) as session:  # it is free; and gone after this
+        with session_guard(
+            self.session_id, store=self.store, max_resumes=None
+        ) as session:  # it is free; and gone after this
             assert session.resumed
 
 
@@ -231,7 +233,7 @@ async def test_cancelled_on_entering_an_interrupted_session_it_keeps_its_reason(
     cancelled_in_time = 0
     for number in range(60):
         with pytest.raises(ConnectionResetError):
-            async with session_guard("ticket-42", store=store):
+            async with session_guard("ticket-42", store=store, max_resumes=None):
                 raise ConnectionResetError
         talk = Talk(store)
         task = asyncio.create_task(talk.run(upto=0, then=anyio.sleep_forever))

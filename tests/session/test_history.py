@@ -159,7 +159,8 @@ def test_an_empty_mark_is_read():
 def test_a_mark_never_holds_the_errors_message():
     """What is written of an exception is its class and the verdict: keys and prompts stand in messages."""
     fields = interruption_fields("exception", ValueError("sk-secret"), None)
-    assert fields == {"reason": "exception", "error": "ValueError", "verdict": None, "rule": "", "because": ""}
+    told = {"reason": "exception", "error": "ValueError", "verdict": None, "rule": "", "because": ""}
+    assert fields == {**told, "attempts": 0, "not_before": None}
 
 
 def test_a_mark_holds_the_verdict():

@@ -21,14 +21,18 @@ except ImportError as missing:  # pragma: no cover - Windows
     raise ImportError("sessions in files need a POSIX system (Linux, macOS): this one has no fcntl") from missing
 
 __all__ = [
+    "create",
+    "cut",
     "lock",
     "make_folder",
     "opened",
     "read_all",
     "refused",
+    "remove",
     "same_file",
     "sync",
     "sync_folder",
+    "take_place",
     "write_at",
 ]
 
@@ -123,6 +127,29 @@ def read_all(fd: int, offset: int = 0) -> bytes:
         parts.append(part)
         offset += len(part)
     return b"".join(parts)
+
+
+def create(path: Path) -> int:
+    """A new file for its owner alone, to be read and written; whatever stood there under that name is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def cut(fd: int, size: int) -> None:
+    """Take away what stands behind the first so many bytes."""
+    os.ftruncate(fd, size)
+
+
+def take_place(new: Path, old: Path) -> None:
+    """Let a file stand in place of another, for everybody in the same instant."""
+    new.rename(old)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, such that a power cut does not bring it back."""
+    path.unlink()
+    sync_folder(path.parent)
 
 
 def write_at(fd: int, data: bytes, offset: int) -> None:

@@ -18,36 +18,27 @@ import hashlib
 import logging
 import os
 import re
-import socket
-import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import platformdirs
 
 from resilient_agent import clock
-from resilient_agent.errors import (
-    InvalidSessionId,
-    SessionBusy,
-    SessionClosed,
-    SessionLost,
-    StorageError,
-    UnsupportedFormat,
-)
-from resilient_agent.session.history import History, Interruption, holder_of
-from resilient_agent.session.log import Parsed, parse
-from resilient_agent.session.record import FORMAT, Kind, Record, read_line, write_line
-from resilient_agent.session.stores import _posix
+from resilient_agent.errors import InvalidSessionId, SessionBusy, StorageError, UnsupportedFormat
+from resilient_agent.session.history import History, Interruption
+from resilient_agent.session.log import parse
+from resilient_agent.session.record import Record, without_content
+from resilient_agent.session.stores import _posix, _reading
+from resilient_agent.session.stores._filelog import Admit, Codec, Durability, FileLog, unsealing
 
-__all__ = ["FileLog", "FileStore", "StoredSession"]
+__all__ = ["Codec", "Durability", "FileLog", "FileStore", "Status", "StoredSession"]
 
 logger: Final = logging.getLogger("resilient_agent.session")
 
 Status = Literal["live", "interrupted", "closed"]
 
 _SUFFIX: Final = ".jsonl"
-_WINDOW: Final = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,6 +62,10 @@ class StoredSession:
     path: Path
 
 
+def _goes_on(_: History) -> bool:
+    return False
+
+
 class FileStore:
     """Sessions as files in a folder. Holds nothing open; threads and processes may share it.
 
@@ -78,6 +73,11 @@ class FileStore:
         folder: where the logs lie. When not given: `sessions` in the folder that the environment
             variable `RESILIENT_AGENT_HOME` names, else in the user's state directory. It is
             created (0700) when the first session is.
+        durability: what an acknowledged save survives: `"power"`, a power cut; or `"process"`, the end of
+            the process however it comes, and not a power cut.
+
+    Raises:
+        ValueError: there is no such durability.
 
     Example:
         >>> import tempfile
@@ -86,14 +86,23 @@ class FileStore:
         []
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, folder: str | os.PathLike[str] | None = None, *, durability: Durability = "power") -> None:
+        if durability not in get_args(Durability):
+            raise ValueError(f'durability is "power" or "process", not {durability!r}')
         self.folder = _default_folder() if folder is None else Path(folder).absolute()
+        self.durability: Durability = durability
 
     def __repr__(self) -> str:
         return f"FileStore({str(self.folder)!r})"
 
-    def claim(self, session_id: str) -> FileLog:
+    def claim(self, session_id: str, *, admit: Admit = _goes_on, codec: Codec | None = None) -> FileLog:
         """Become the owner of a session, new or stored.
+
+        Args:
+            session_id: its id.
+            admit: asked about what is stored before anything is written: whether the new owner begins anew
+                (True) or goes on with it (False). What it raises comes out, and nothing was touched.
+            codec: unseals and seals what the records say.
 
         Returns:
             Its log, locked until it is released or removed, with a record of the new owner.
@@ -103,28 +112,48 @@ class FileStore:
             InvalidSessionId: the id cannot name a session.
             StorageError: the folder or the file cannot be used.
             UnsupportedFormat: the log is of a later version.
+            SessionSealed: it is sealed, and not by this codec.
         """
         path = self.path(session_id)
         _posix.make_folder(self.folder)
         with _posix.refused("open the session's log", path):
             fd = self._own(path, session_id)
         try:
-            return FileLog(fd, path, session_id)
+            return FileLog(fd, path, session_id, admit=admit, durability=self.durability, codec=codec)
         except BaseException:
             os.close(fd)
             raise
 
-    def read(self, session_id: str) -> History | None:
+    def read(self, session_id: str, *, codec: Codec | None = None) -> History | None:
         """What is stored of a session, whoever holds it; None where there is nothing."""
+        unseal = unsealing(codec, session_id)
+        with self._reading(session_id) as fd:
+            if fd is None:
+                return None
+            history = History.of(map(unseal, parse(_posix.read_all(fd)).records))
+        return None if history.status == "new" else history
+
+    def stream(self, session_id: str, *, codec: Codec | None = None) -> Iterator[dict[str, Any]]:
+        """The messages of a session, whoever holds it, one by one: for a hundred thousand of them.
+
+        They are those at the moment of the first `next`.
+        """
+        unseal = unsealing(codec, session_id)
+        with self._reading(session_id) as fd:
+            if fd is not None:
+                yield from _reading.stream(fd, unseal)
+
+    @contextlib.contextmanager
+    def _reading(self, session_id: str) -> Iterator[int | None]:
+        """The session's log, open for reading; None where there is none."""
         path = self.path(session_id)
         try:
             with _posix.refused("read the session's log", path), _posix.opened(path, os.O_RDONLY) as fd:
-                history = History.of(parse(_posix.read_all(fd)).records)
+                yield fd
         except StorageError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return None
-            raise
-        return None if history.status == "new" else history
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            yield None
 
     def scan(self) -> Iterator[StoredSession]:
         """All sessions here, in no order. Reads the first and the last record of each, not what lies between."""
@@ -149,17 +178,54 @@ class FileStore:
         Raises:
             SessionBusy: somebody holds it.
         """
+        return self._remove(session_id, lambda _: True) is not None
+
+    def prune(
+        self, *, older_than: float | datetime.timedelta, status: Status | Collection[Status]
+    ) -> list[StoredSession]:
+        """Remove the sessions that were saved last so long ago and stand so; never one that somebody holds.
+
+        Args:
+            older_than: seconds, or a timedelta.
+            status: `"closed"`, `"interrupted"`, or both in a list.
+
+        Returns:
+            Those that were removed.
+
+        Raises:
+            ValueError: a status that is none, or that cannot be removed; a negative age.
+        """
+        wanted = _prunable(status)
+        age = older_than if isinstance(older_than, datetime.timedelta) else datetime.timedelta(seconds=older_than)
+        if age < datetime.timedelta(0):
+            raise ValueError(f"older_than must not be negative, not {older_than!r}")
+        before = clock.now() - age
+
+        def due(found: StoredSession) -> bool:
+            return found.status in wanted and found.saved_at <= before
+
+        removed = []
+        for found in self.scan():
+            if due(found):
+                with contextlib.suppress(SessionBusy):  # somebody has just resumed it
+                    removed.append(self._remove(found.session_id, due))
+        return [found for found in removed if found is not None]
+
+    def _remove(self, session_id: str, due: Callable[[StoredSession], bool]) -> StoredSession | None:
+        """Remove a session, if it is due when nobody else can change it any more; what was removed."""
         path = self.path(session_id)
         if not path.exists():
-            return False
+            return None
         with _posix.refused("remove the session's log", path):
             fd = self._own(path, session_id)
             try:
-                path.unlink()
-                _posix.sync_folder(self.folder)
+                found = _summary(path, _reading.ends_of(fd), live=False)
+                if found is not None and not due(found):
+                    return None
+                _posix.remove(path)
             finally:
                 os.close(fd)
-        return True
+        return found
 
     def path(self, session_id: str) -> Path:
         """Where a session's log lies: a readable part, and a hash that tells `a/b` from `a_b`."""
@@ -176,7 +242,7 @@ class FileStore:
                 if os.fstat(fd).st_uid != os.geteuid():
                     raise StorageError(errno.EPERM, "the session's log belongs to another user", str(path))
                 if not _posix.lock(fd, exclusive=True):
-                    raise SessionBusy(session_id, _holder(fd))
+                    raise SessionBusy(session_id, _reading.holder(fd))
                 if _posix.same_file(fd, path):
                     os.fchmod(fd, 0o600)
                     return fd
@@ -190,250 +256,41 @@ class FileStore:
         try:
             with _posix.opened(path, os.O_RDONLY) as fd:
                 live = not _posix.lock(fd, exclusive=False)
-                first, last = _first_and_last(fd)
+                ends = _reading.ends_of(fd)
                 if not _posix.same_file(fd, path):
                     return None  # its owner ended it while we looked
         except OSError as error:  # removed meanwhile, or not ours to read
             if not isinstance(error, FileNotFoundError):
                 logger.warning("cannot read %s: %s", path, error.strerror)
             return None
-        if first is None or last is None:
-            return None
-        try:
-            history = History.of([first, dataclasses.replace(last, fields=_without_content(last))])
-        except UnsupportedFormat as error:
-            logger.warning("%s is left out: %s", path, error)
-            return None
-        ended: Status = "closed" if history.status == "closed" else "interrupted"
-        return StoredSession(
-            session_id=str(first.fields.get("session_id")),
-            status="live" if live else ended,
-            message_count=last.count,
-            saved_at=last.at,
-            interruption=None if live else history.interruption,
-            path=path,
-        )
+        return _summary(path, ends, live=live)
 
 
-class FileLog:
-    """The log of one session, in the hands of its owner.
-
-    Attributes:
-        path: the file.
-        history: the session as it is stored at this moment.
-        was: what it was before this owner came: `new`, `open` (found without a mark), `interrupted`
-            or `closed`.
-        interruption: how it had ended badly, or None.
-        damage: the places that could not be read.
-    """
-
-    def __init__(self, fd: int, path: Path, session_id: str) -> None:
-        self._fd: int | None = fd
-        self._pid = os.getpid()
-        self._end = 0
-        self._unsettled = False  # whether an append began that did not come to its end
-        self.path = path
-        with _posix.refused("read the session's log", path):
-            parsed = parse(_posix.read_all(fd))
-            self.history = History.of(parsed.records)  # before anything is touched: a later format is left as it is
-            self._end = parsed.end
-            self._mend(fd, parsed)
-        self._found_end = self._end
-        self.damage = parsed.damage
-        self.was = self.history.status
-        self.interruption = self.history.interruption
-        self._open(session_id)
-        _open_logs.add(self)  # last: of a log that failed to open, the store closes the descriptor
-
-    def append(self, kind: Kind, fields: dict[str, Any]) -> None:
-        """Write one record; when this returns it survives a power cut.
-
-        Args:
-            kind: what the record does.
-            fields: what it does it with, in JSON's own types; from now on the log's.
-
-        Raises:
-            StorageFull, StorageError: nothing of it is stored, all before it is, and the next may be tried.
-            SessionLost: the file was deleted or replaced, or this is a forked child.
-            SessionClosed: the log was released.
-        """
-        fd = self._check_ours()
-        with _posix.refused("save to the session's log", self.path):
-            if self._unsettled:
-                self._settle(fd)
-            record, line = self._next(kind, fields)
-            self._unsettled = True
-            self._write(fd, line)
-        self._end += len(line)
-        self.history.apply(record)
-        self._unsettled = False
-
-    def release(self) -> None:
-        """Stop being the owner. Idempotent."""
-        if self._fd is not None:
-            fd, self._fd = self._fd, None
-            os.close(fd)
-
-    def remove(self) -> None:
-        """Delete the session for good, and stop being its owner.
-
-        Raises:
-            StorageError: it is still there.
-            SessionLost: it is somebody else's, or gone already.
-        """
-        self._check_ours()
-        with _posix.refused("remove the session's log", self.path):
-            self.path.unlink()
-            _posix.sync_folder(self.path.parent)
-        self.release()
-
-    def abandon(self) -> None:
-        """Stop being the owner, and leave the log as it was found, as far as the storage lets us."""
-        with contextlib.suppress(SessionLost, OSError):
-            fd = self._check_ours()
-            if self.was == "new":
-                self.path.unlink()
-                _posix.sync_folder(self.path.parent)
-            else:
-                os.ftruncate(fd, self._found_end)
-                _posix.sync(fd)
-        self.release()
-
-    @property
-    def inherited(self) -> bool:
-        """Whether this is a forked child's copy: the session is its parent's."""
-        return self._pid != os.getpid()
-
-    def _check_ours(self) -> int:
-        if self.inherited:
-            raise SessionLost(f"the session belongs to process {self._pid}, of which this one is a fork")
-        if self._fd is None:
-            raise SessionClosed(f"the session's guard was left: {self.path.name} can no longer be written through it")
-        if not _posix.same_file(self._fd, self.path):
-            raise SessionLost(
-                f"{self.path} was deleted or replaced while its guard was live: nothing can be saved to it"
-            )
-        return self._fd
-
-    def _next(self, kind: Kind, fields: dict[str, Any]) -> tuple[Record, bytes]:
-        """The record that comes next, and its line."""
-        history = self.history
-        count = _count_after(history, kind, fields)
-        record = Record(history.seq + 1, history.epoch, clock.now(), count, kind, fields)
-        return record, write_line(record)
-
-    def _write(self, fd: int, line: bytes) -> None:
-        """The line behind the end, and on the disk; or nothing behind the end."""
-        try:
-            _posix.write_at(fd, line, self._end)
-            _posix.sync(fd)
-        except OSError:
-            with contextlib.suppress(OSError):  # else settling tries it again
-                os.ftruncate(fd, self._end)
-            raise
-
-    def _settle(self, fd: int) -> None:
-        """After an append that did not come to its end: the file up to what counts, and memory as the file.
-
-        It may have been a Ctrl-C anywhere between the write and the last line of `append`.
-        """
-        os.ftruncate(fd, self._end)
-        self.history = History.of(parse(_posix.read_all(fd)).records)
-        self._unsettled = False
-
-    def _mend(self, fd: int, parsed: Parsed) -> None:
-        """Cut a torn tail; end a whole last record that lacks its newline: the next must not fuse with it."""
-        if self._end == 0 and not parsed.torn:
-            _posix.sync_folder(self.path.parent)  # a new file: its name has to survive as well
-        if parsed.unended:
-            _posix.write_at(fd, b"\n", self._end)
-            self._end += 1
-        elif parsed.torn:
-            logger.info("%s: cut %d bytes of a record that was never finished", self.path.name, parsed.torn)
-            os.ftruncate(fd, self._end)
-        for place in parsed.damage:
-            logger.warning(
-                "%s: line %d (byte %d) is damaged: %s; everything else was read",
-                self.path,
-                place.line,
-                place.offset,
-                place.reason,
-            )
-
-    def _open(self, session_id: str) -> None:
-        """Write down who owns the session from now on."""
-        self.history.epoch += 1
-        self.append(
-            "opened",
-            {
-                "format": FORMAT,
-                "session_id": session_id,
-                "pid": self._pid,
-                "host": socket.gethostname(),
-            },
-        )
+def _summary(path: Path, ends: _reading.Ends, *, live: bool) -> StoredSession | None:
+    """A log as a listing shows it; None where no owner ever got as far as a whole record."""
+    if ends.first is None or ends.last is None:
+        return None
+    try:
+        history = History.of(map(_skeleton, filter(None, ends)))
+    except UnsupportedFormat as error:
+        logger.warning("%s is left out: %s", path, error)
+        return None
+    ended: Status = "closed" if history.status == "closed" else "interrupted"
+    return StoredSession(
+        session_id=str(ends.first.fields.get("session_id")),
+        status="live" if live else ended,
+        message_count=ends.last.count,
+        saved_at=ends.last.at,
+        interruption=None if live else history.interruption,
+        path=path,
+    )
 
 
-# A forked child has a copy of every descriptor, and a copy holds the lock: without this a session
-# would outlive its dead owner in each of its children.
-_open_logs: weakref.WeakSet[FileLog] = weakref.WeakSet()
-
-
-def _leave_all_to_parent() -> None:
-    for log in list(_open_logs):
-        log.release()
-
-
-os.register_at_fork(after_in_child=_leave_all_to_parent)
-
-
-def _first_and_last(fd: int) -> tuple[Record | None, Record | None]:
-    """The first and the last readable record, from the two ends of the file."""
-    size = os.fstat(fd).st_size
-    head = read_line(os.pread(fd, _WINDOW, 0).split(b"\n", 1)[0])
-    first = head if isinstance(head, Record) else None
-    window = _WINDOW
-    while True:
-        start = max(0, size - window)
-        lines = os.pread(fd, window, start).split(b"\n")
-        # The first piece of a window that begins in mid-file is half a line.
-        whole = lines if start == 0 else lines[1:]
-        last = next((r for r in map(read_line, reversed(whole)) if isinstance(r, Record)), None)
-        if last is not None or start == 0:
-            break
-        window *= 8
-    if first is None:  # damaged: any later owner wrote the id down as well
-        records = parse(_posix.read_all(fd)).records
-        first = next((record for record in records if record.kind == "opened"), None)
-    return first, last
-
-
-def _without_content(record: Record) -> dict[str, Any]:
-    """A record's fields for a fold that only asks how the session stands."""
-    return {
-        "messages": [],
-        "extra": {},
-        **{k: v for k, v in record.fields.items() if k not in {"messages", "extra"}},
-    }
-
-
-def _count_after(history: History, kind: Kind, fields: dict[str, Any]) -> int:
-    if kind == "appended":
-        return len(history.messages) + len(fields["messages"])
-    return len(fields["messages"]) if kind == "replaced" else len(history.messages)
-
-
-def _holder(fd: int) -> str:
-    """Who holds a log that is locked, as far as its last `opened` record tells."""
-    data = _posix.read_all(fd)
-    place = data.rfind(b'"kind":"opened"')
-    line = data[data.rfind(b"\n", 0, place) + 1 :].split(b"\n", 1)[0] if place >= 0 else b""
-    record = read_line(line)
-    if isinstance(record, str):
-        return "a process that has just opened it"
-    if record.fields.get("pid") == os.getpid() and record.fields.get("host") == socket.gethostname():
-        return f"another guard in this very process, since {record.at:%Y-%m-%d %H:%M:%S} UTC"
-    return holder_of(record)
+def _prunable(status: Status | Collection[Status]) -> frozenset[str]:
+    wanted = frozenset([status] if isinstance(status, str) else status)
+    if not wanted or not wanted <= {"interrupted", "closed"}:
+        raise ValueError(f'status names what may go, "closed" or "interrupted" or both, not {status!r}')
+    return wanted
 
 
 def _check_id(session_id: object) -> None:
@@ -451,3 +308,17 @@ def _default_folder() -> Path:
     home = os.environ.get("RESILIENT_AGENT_HOME")
     base = Path(home) if home else platformdirs.user_state_path("resilient_agent")
     return base.absolute() / "sessions"
+
+
+def _skeleton(record: Record) -> Record:
+    """A record without what the conversation says, for a fold that only asks how the session stands."""
+    nothing: dict[str, Any] = {
+        "messages": [],
+        "extra": {},
+        "effects": [],
+        "key": "",
+        "name": "",
+        "arguments": [],
+        "result": None,
+    }
+    return dataclasses.replace(record, fields={**nothing, "result": None, **without_content(record.fields)})

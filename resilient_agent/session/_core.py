@@ -1,0 +1,231 @@
+"""`Core`: a claimed session, as both of its faces see it. Blocking, and safe to use from several threads.
+
+Decides what is written for each thing that a session can be asked to do, and what is taken over
+when it is resumed. Knows no event loop (`faces.py`), no way in and no way out (`guard.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from resilient_agent.errors import NotStorable, OutcomeUnknown, SessionClosed
+from resilient_agent.session.content import plain, write
+from resilient_agent.session.effects import Effect, shown_arguments
+from resilient_agent.session.repair import repair_messages
+from resilient_agent.session.stores.file import FileLog
+
+__all__ = ["NOT_GIVEN", "Core", "Redact"]
+
+Redact = Callable[[Any], Any]
+NOT_GIVEN: Final[Any] = object()
+
+_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]+")
+_IDS: Final = frozenset({"id", "tool_call_id", "tool_use_id", "call_id"})
+
+
+class Core:
+    """A claimed session.
+
+    Args:
+        session_id: its id.
+        log: its log, in our hands.
+        repair: the dialect in which a broken history is repaired, or None for no repair.
+        redact: what a value looks like on the disk.
+    """
+
+    def __init__(self, session_id: str, log: FileLog, *, repair: str | None, redact: Redact | None) -> None:
+        self.session_id = session_id
+        self.log = log
+        self.interruption = None if log.afresh else log.interruption
+        self.resumed = log.was != "new" and not log.afresh
+        self._repair = repair
+        self._redact = redact
+        self._lock = threading.RLock()
+        self._left = False
+        self._running: set[str] = set()  # keys of effects that are under way
+        self._called: Counter[str] = Counter()  # calls since the last change of the messages
+        self._called_at = -1
+        if self.resumed and self.interruption is not None:
+            self._repair_messages([])
+
+    # Saving
+
+    def save(self, kind: Any, fields: dict[str, Any]) -> None:
+        with self._lock:
+            self._check_open()
+            self.log.append(kind, fields)
+
+    def append(self, messages: list[Any]) -> None:
+        """Save messages behind the others. A result that comes late takes the place of what stands for it."""
+        with self._lock:
+            self._check_open()
+            if not (self.log.history.mended and self._repair_messages(messages)):
+                self.log.append("appended", {"messages": messages})
+
+    def _repair_messages(self, more: list[Any]) -> bool:
+        """Store the history, with `more` behind it, as its provider accepts it; False where it needs no repair."""
+        if self._repair is None:
+            return False
+        stored = self.log.history.messages
+        plainly = [*stored, *more]
+        fixed = repair_messages(plainly, self._repair)
+        if fixed == plainly:
+            return False
+        kept = next((place for place, pair in enumerate(zip(stored, fixed, strict=False)) if pair[0] != pair[1]), None)
+        kept = min(len(stored), len(fixed)) if kept is None else kept
+        self.log.append("repaired", {"kept": kept, "messages": fixed[kept:]})
+        return True
+
+    def _check_open(self) -> None:
+        if self._left:
+            raise SessionClosed(f"the guard of session {self.session_id!r} was left: nothing can be saved any more")
+
+    # What is saved
+
+    def taken(self, value: Any, path: str = "$") -> dict[str, Any]:
+        """A dict as it is stored: in JSON's own types, redacted."""
+        stored = self.redacted(plain(value, path), path)
+        if not isinstance(stored, dict):
+            raise NotStorable(path, f"a dict or a pydantic model is due here, not a {type(value).__name__}")
+        return stored
+
+    def all_taken(self, messages: Iterable[Any]) -> list[Any]:
+        """Messages as they are stored: a copy; what is no message is refused with its place."""
+        if isinstance(messages, Mapping | str | bytes):
+            raise TypeError(f"a list of messages is due, not one {type(messages).__name__}: use append for one")
+        return [self.taken(message, f"$[{place}]") for place, message in enumerate(messages)]
+
+    def redacted(self, stored: Any, path: str = "$") -> Any:
+        """What `redact=` makes of it. What it raises comes out, and nothing is saved."""
+        if self._redact is None:
+            return stored
+        made = plain(self._redact(plain(stored)), path)  # it gets a copy: else the ids could not be compared
+        if _ids(made) != _ids(stored):
+            raise NotStorable(path, "redact= changed an id: results are found by those, so they have to stay")
+        return made
+
+    # Effects
+
+    def start(self, key: str, name: str, args: tuple[Any, ...], *, may_repeat: bool) -> Effect | None:
+        """Write down that an effect sets out; the effect itself where its end is known already.
+
+        Raises:
+            OutcomeUnknown: it was started before, and its end is not known.
+        """
+        if not key or not isinstance(key, str):
+            raise TypeError(f"the key of an effect is a text that names it within its session, not {key!r}")
+        with self._lock:
+            self._check_open()
+            known = self.log.history.effects.get(key)
+            if known is not None and known.finished:
+                return dataclasses.replace(known, result=plain(known.result))
+            if key in self._running or (known is not None and not may_repeat):
+                raise self._unknown(key)
+            arguments = shown_arguments(args, self.redacted)
+            self.log.append("started", {"key": key, "name": name, "arguments": arguments})
+            self._running.add(key)
+            return None
+
+    def _unknown(self, key: str) -> OutcomeUnknown:
+        known = self.log.history.effects[key]
+        unknown = known.unknown()
+        if key in self._running:
+            unknown.add_note(f"It is running right now: two calls of once({key!r}, ...) at the same time.")
+        return unknown
+
+    def finish(self, key: str, result: Any) -> Any:
+        """Write down what the effect came to; the result as it will be given from now on."""
+        try:
+            stored = self.redacted(plain(result))
+        except NotStorable as refused:
+            refused.add_note(
+                f"The effect {key!r} took place; what it returned cannot be stored, so its end is unknown."
+            )
+            raise
+        self.save("finished", {"key": key, "result": stored})
+        return plain(stored)
+
+    def stopped(self, key: str) -> None:
+        """The effect runs no more, however it ended."""
+        self._running.discard(key)
+
+    def resolve(self, key: str, result: Any, *, rerun: bool, skip: bool) -> None:
+        """Write down what a person or a program found out about an effect whose end is unknown."""
+        if (result is not NOT_GIVEN) + bool(rerun) + bool(skip) != 1:
+            raise TypeError("resolve takes one of result=, rerun=True and skip=True")
+        stored = self.redacted(plain(None if result is NOT_GIVEN else result))
+        with self._lock:
+            known = self.log.history.effects.get(key)
+            if known is None or known.finished:
+                opened = ", ".join(sorted(e.key for e in self.log.history.effects.values() if not e.finished)) or "none"
+                state = "is known" if known is not None else "was never started"
+                raise ValueError(f"the outcome of {key!r} {state}; unknown are: {opened}")
+            if rerun:
+                self.save("forgotten", {"key": key})
+            else:
+                self.save("finished", {"key": key, "result": stored})
+
+    # Keys
+
+    def key_of(self, name: str) -> str:
+        """The idempotency key of this name in this conversation: the same after a restart."""
+        born = self.log.history.born
+        return hashlib.blake2b(f"{born}:{name}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+    def key_of_call(self, function: str, arguments: Any) -> str:
+        """The same for a call: by its function and arguments, and which such call it is at this place."""
+        with self._lock:
+            place = len(self.log.history.messages)
+            if place != self._called_at:
+                self._called_at = place
+                self._called.clear()
+            name = f"{function}:{_digest(arguments)}:{place}"
+            self._called[name] += 1
+            return self.key_of(f"{name}:{self._called[name]}")
+
+    # Its end
+
+    def leave(self, ending: dict[str, Any] | None, *, keep: bool) -> None:
+        """End the session: as interrupted, with these fields, else well."""
+        with self._lock:
+            self._left = True
+            try:
+                if self.log.inherited:
+                    return  # a forked child leaves: the session is its parent's
+                if ending is not None:
+                    self.log.append("interrupted", ending)
+                elif keep:
+                    self.log.append("closed", {})
+                else:
+                    self.log.remove()
+            finally:
+                self.log.release()
+
+    def abandon(self) -> None:
+        """Its owner never got in: cancelled, or the disk is full."""
+        with self._lock:
+            self._left = True
+            self.log.abandon()
+
+
+def _ids(value: Any) -> list[Any]:
+    """The ids in a message by which calls and results find each other, in their order."""
+    if isinstance(value, dict):
+        own = [value[name] for name in sorted(_IDS & value.keys()) if isinstance(value[name], str)]
+        return own + [found for item in value.values() for found in _ids(item)]
+    return [found for item in value for found in _ids(item)] if isinstance(value, list) else []
+
+
+def _digest(arguments: Any) -> str:
+    """A short name of some arguments that is the same in the next process, as far as they are the same."""
+    try:
+        said = write(plain(arguments))
+    except NotStorable:
+        said = _ADDRESS.sub("", repr(arguments)).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(said, digest_size=8).hexdigest()

@@ -1,0 +1,65 @@
+"""`Effect`: something that is done to the world once, as a session remembers it. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Self
+
+from resilient_agent.errors import NotStorable, OutcomeUnknown
+from resilient_agent.session.content import plain
+
+__all__ = ["Effect", "shown_arguments"]
+
+_SHOWN: Final = 200  # characters of an argument that cannot be stored
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Effect:
+    """One effect of a session.
+
+    Attributes:
+        key: what it is told by, within its session.
+        name: the function's name.
+        arguments: what it was called with; what JSON cannot hold stands as text.
+        at: when it was started; aware, UTC.
+        finished: whether its end is known.
+        result: what it came to; None before it finished, and where it was skipped.
+    """
+
+    key: str
+    name: str
+    arguments: list[Any]
+    at: datetime.datetime
+    finished: bool = False
+    result: Any = None
+
+    def finish(self, result: Any) -> Self:
+        """The same, with its end known."""
+        return dataclasses.replace(self, finished=True, result=result)
+
+    def unknown(self) -> OutcomeUnknown:
+        """What is raised where it cannot be said what it came to."""
+        return OutcomeUnknown(self.key, self.name, self.arguments, self.at)
+
+    def as_fields(self) -> dict[str, Any]:
+        """In JSON's own types; `from_fields` is the way back."""
+        return {**dataclasses.asdict(self), "at": self.at.isoformat()}
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Self:
+        """The effect that `as_fields` wrote down. What a later version added is left out."""
+        known = {field.name: fields[field.name] for field in dataclasses.fields(cls)}
+        return cls(**{**known, "at": datetime.datetime.fromisoformat(known["at"])})
+
+
+def shown_arguments(args: Sequence[Any], redact: Callable[[Any], Any]) -> list[Any]:
+    """Arguments for a record: as JSON where that is possible, else what they look like."""
+    shown = []
+    for arg in args:
+        try:
+            shown.append(redact(plain(arg)))
+        except NotStorable:
+            shown.append(redact(repr(arg)[:_SHOWN]))
+    return shown

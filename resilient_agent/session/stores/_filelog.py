@@ -1,0 +1,342 @@
+"""`FileLog`: the log of one session, in the hands of its owner.
+
+Decides when a record counts: it is written behind the last one, and it is on the disk; and what
+becomes of the file where that fails, or where most of it has been replaced. Everything that is
+acknowledged survives a power cut at any instant, also of a compaction. Does not know what a
+message is, and not where the file comes from (`file.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+from resilient_agent import clock
+from resilient_agent.errors import SessionClosed, SessionLost, SessionSealed, StorageError
+from resilient_agent.session.history import History
+from resilient_agent.session.log import Parsed, parse
+from resilient_agent.session.record import FORMAT, Kind, Record, unsealed, write_line
+from resilient_agent.session.stores import _posix
+
+__all__ = ["COMPACTING", "Admit", "Codec", "Durability", "FileLog", "unsealing"]
+
+logger: Final = logging.getLogger("resilient_agent.session")
+
+COMPACTING: Final = ".new"
+"""What stands behind a log's name while it is written anew. Only the owner of a session does that."""
+
+Durability = Literal["power", "process"]
+"""power: what is acknowledged survives a power cut. process: it survives the end of the process, however it
+comes, and not a power cut; a save costs a twentieth of that."""
+
+Admit = Callable[[History], bool]
+"""Says of a stored session whether its new owner begins it anew; raises where there is to be no new owner."""
+
+_GROWING: Final = frozenset({"appended", "replaced", "repaired", "extra"})  # at an end nobody waits for order
+_SLACK: Final = 1 << 16  # bytes: smaller logs are not worth the trouble
+
+
+class Codec(Protocol):
+    """What seals the content of a session's records; see `session_guard`."""
+
+    def encode(self, data: bytes, session_id: str, seq: int) -> bytes:
+        """The sealed bytes. They must come back only under the same session and number."""
+
+    def decode(self, data: bytes, session_id: str, seq: int) -> bytes:
+        """What was sealed. Raises whatever it likes where key, session or number do not fit."""
+
+
+def unsealing(codec: Codec | None, session_id: str) -> Callable[[Record], Record]:
+    """What makes records readable with this codec; without one they are left as they are.
+
+    Raises (when it is called):
+        SessionSealed: the codec has another key, or the record is another session's.
+    """
+
+    def unseal(record: Record) -> Record:
+        if codec is None or "sealed" not in record.fields:
+            return record
+        try:
+            return unsealed(record, lambda data, seq: codec.decode(data, session_id, seq))
+        except Exception as error:
+            raise SessionSealed(
+                f"record {record.seq} of session {session_id!r} cannot be unsealed by this codec "
+                f"({type(error).__name__}): is it the same key, and the session's own log?"
+            ) from error
+
+    return unseal
+
+
+class FileLog:
+    """The log of one session.
+
+    Attributes:
+        path: the file.
+        history: the session as it is stored at this moment.
+        was: what it was before this owner came: `new`, `open` (found without a mark), `interrupted`
+            or `closed`.
+        interruption: how it had ended badly, or None.
+        damage: the places that could not be read.
+        afresh: whether what was stored was left behind.
+    """
+
+    def __init__(
+        self, fd: int, path: Path, session_id: str, *, admit: Admit, durability: Durability, codec: Codec | None
+    ) -> None:
+        self._fd: int | None = fd
+        self._pid = os.getpid()
+        self._session_id = session_id
+        self._durable = durability == "power"
+        self._codec = codec
+        self._unsettled = False  # whether an append began that did not come to its end
+        self._mistrusted = False  # whether the disk failed to say that it has what the file seems to hold
+        self._unnamed = False  # whether the folder was not synced since the file got its place
+        self.path = path
+        with _posix.refused("read the session's log", path):
+            parsed = parse(_posix.read_all(fd))
+            self.history = self._fold(parsed)  # before anything is touched: a later format is left as it is
+            self._end, self._live = parsed.end, parsed.live
+            self.damage = parsed.damage
+            self.was = self.history.status
+            self.interruption = self.history.interruption
+            self.afresh = admit(self.history)
+            self._mend(fd, parsed)
+        self._found_end = self._end
+        self._open()
+        _open_logs.add(self)  # last: of a log that failed to open, the store closes the descriptor
+
+    def append(self, kind: Kind, fields: dict[str, Any]) -> None:
+        """Write one record; when this returns it survives a power cut.
+
+        Args:
+            kind: what the record does.
+            fields: what it does it with, in JSON's own types; from now on the log's.
+
+        Raises:
+            StorageFull, StorageError: nothing of it is stored, all before it is, and the next may be tried.
+            SessionLost: the file was deleted or replaced, or this is a forked child.
+            SessionClosed: the log was released.
+        """
+        fd = self._check_ours()
+        with _posix.refused("save to the session's log", self.path):
+            fd = self._settled(fd)
+            record, line = self._next(kind, fields)
+            self._unsettled = True
+            self._write(fd, line)
+        self._end += len(line)
+        self.history.apply(record)
+        self._live.add(kind, fields, len(line))
+        self._unsettled = False
+        if self._end > 2 * self._live.live + _SLACK and kind in _GROWING:
+            self._compact()
+
+    def release(self) -> None:
+        """Stop being the owner. Idempotent."""
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
+
+    def remove(self) -> None:
+        """Delete the session for good, and stop being its owner.
+
+        Raises:
+            StorageError: it is still there.
+            SessionLost: it is somebody else's, or gone already.
+        """
+        fd = self._check_ours()
+        with _posix.refused("remove the session's log", self.path):
+            self._check_place(fd)
+            _posix.remove(self.path)
+        self.release()
+
+    def abandon(self) -> None:
+        """Stop being the owner, and leave the log as it was found, as far as the storage lets us."""
+        with contextlib.suppress(SessionLost, OSError):
+            fd = self._check_ours()
+            self._check_place(fd)
+            if self.was == "new":
+                _posix.remove(self.path)
+            else:
+                _posix.cut(fd, self._found_end)
+                _posix.sync(fd)
+        self.release()
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this is a forked child's copy: the session is its parent's."""
+        return self._pid != os.getpid()
+
+    def _check_ours(self) -> int:
+        if self.inherited:
+            raise SessionLost(f"the session belongs to process {self._pid}, of which this one is a fork")
+        if self._fd is None:
+            raise SessionClosed(f"the session's guard was left: {self.path.name} can no longer be written through it")
+        return self._fd
+
+    def _check_place(self, fd: int) -> None:
+        """That the file still has its name: a file that was deleted is gone when it is closed, whatever is in it."""
+        if not _posix.same_file(fd, self.path):
+            raise SessionLost(
+                f"{self.path} was deleted or replaced while its guard was live: nothing can be saved to it"
+            )
+
+    def _fold(self, parsed: Parsed) -> History:
+        return History.of(map(unsealing(self._codec, self._session_id), parsed.records))
+
+    def _next(self, kind: Kind, fields: dict[str, Any]) -> tuple[Record, bytes]:
+        """The record that comes next, and its line."""
+        history = self.history
+        count = history.count_after(kind, fields)
+        record = Record(history.seq + 1, history.epoch, clock.now(), count, kind, fields)
+        return record, self._line(record)
+
+    def _line(self, record: Record) -> bytes:
+        codec, session_id = self._codec, self._session_id
+        return write_line(record, None if codec is None else lambda data, seq: codec.encode(data, session_id, seq))
+
+    def _write(self, fd: int, line: bytes) -> None:
+        """The line behind the end, and on the disk; or nothing behind the end."""
+        try:
+            _posix.write_at(fd, line, self._end)
+            self._sync(fd)
+            self._check_place(fd)
+        except (OSError, SessionLost):
+            with contextlib.suppress(OSError):  # else settling tries it again
+                _posix.cut(fd, self._end)
+            raise
+
+    def _sync(self, fd: int) -> None:
+        if not self._durable:
+            return
+        try:
+            _posix.sync(fd)
+        except OSError:
+            # What is in memory counts as written from now on, whether it is or not: asking again would be answered
+            # with a yes. So the file is written anew before anything else is saved.
+            self._mistrusted = True
+            raise
+
+    def _settled(self, fd: int) -> int:
+        """The file, after whatever kept the last append from its end was put right."""
+        if self._unsettled:
+            self._settle(fd)
+        if self._mistrusted:
+            logger.warning("%s: the disk failed to sync it; it is written anew", self.path.name)
+            self._renew(self._whole(fd))
+            self._mistrusted = False
+        if self._unnamed:
+            _posix.sync_folder(self.path.parent)
+            self._unnamed = False
+        assert self._fd is not None  # noqa: S101 - an owner's
+        return self._fd
+
+    def _settle(self, fd: int) -> None:
+        """The file up to what counts, and memory as the file.
+
+        It may have been a Ctrl-C anywhere between the write and the last line of `append`.
+        """
+        _posix.cut(fd, self._end)
+        parsed = parse(_posix.read_all(fd))
+        self.history, self._live = self._fold(parsed), parsed.live
+        self._unsettled = False
+
+    def _compact(self) -> None:
+        """Write the log anew, without what was replaced. Where that fails the log stays as it is, and grows."""
+        if self.history.strange or self.damage:
+            return  # what this version cannot read is not its to throw away
+        try:
+            with _posix.refused("compact the session's log", self.path):
+                self._renew(self._all_at_once())
+        except StorageError as error:
+            logger.warning("%s was not compacted: %s", self.path.name, error)
+            self._live.live = self._end  # not again at the very next save
+
+    def _all_at_once(self) -> bytes:
+        """The log as one record. Its number is that of the last: what comes next goes on from there."""
+        history = self.history
+        fields = {**history.compacted(), **self._owner()}
+        record = Record(history.seq, history.epoch, clock.now(), len(history.messages), "compacted", fields)
+        return self._line(record)
+
+    def _whole(self, fd: int) -> bytes:
+        """What counts, to be written anew: from the file as far as it can be read, else from memory."""
+        if not (self.history.strange or self.damage):
+            return self._all_at_once()
+        return _posix.read_all(fd)[: self._end]
+
+    def _renew(self, content: bytes) -> None:
+        """Put a new file with this content in the log's place; whoever looks finds the old one or the new one."""
+        name = self.path.with_name(self.path.name + COMPACTING)
+        fd = _posix.create(name)
+        try:
+            _posix.lock(fd, exclusive=True)  # before anybody can find it under the session's name
+            _posix.write_at(fd, content, 0)
+            _posix.sync(fd)
+            old = self._fd
+            assert old is not None  # noqa: S101 - an owner's
+            self._check_place(old)
+            _posix.take_place(name, self.path)
+        except BaseException:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                name.unlink()
+            raise
+        self._fd, self._end, self._unnamed = fd, len(content), True
+        self._found_end = self._end
+        self._live.live = self._end
+        os.close(old)
+        _posix.sync_folder(self.path.parent)  # where this fails, the next append has to see to it
+        self._unnamed = False
+
+    def _mend(self, fd: int, parsed: Parsed) -> None:
+        """Cut a torn tail; end a whole last record that lacks its newline: the next must not fuse with it."""
+        if self._end == 0 and not parsed.torn:
+            _posix.sync_folder(self.path.parent)  # a new file: its name has to survive as well
+        with contextlib.suppress(FileNotFoundError):
+            self.path.with_name(self.path.name + COMPACTING).unlink()  # of an owner who died in mid-compaction
+        if parsed.unended:
+            _posix.write_at(fd, b"\n", self._end)
+            self._end += 1
+        elif parsed.torn:
+            logger.info("%s: cut %d bytes of a record that was never finished", self.path.name, parsed.torn)
+            _posix.cut(fd, self._end)
+        for place in parsed.damage:
+            logger.warning(
+                "%s: line %d (byte %d) is damaged: %s; everything else was read",
+                self.path,
+                place.line,
+                place.offset,
+                place.reason,
+            )
+
+    def _owner(self) -> dict[str, Any]:
+        return {"pid": self._pid, "host": socket.gethostname()}
+
+    def _open(self) -> None:
+        """Write down who owns the session from now on."""
+        fields = {"format": FORMAT, "session_id": self._session_id, **self._owner()}
+        fields |= self.history.opening(afresh=self.afresh)
+        if self.afresh or not self.history.born:
+            fields["born"] = secrets.token_hex(8)
+        self.history.epoch += 1
+        self.append("opened", fields)
+
+
+# A forked child has a copy of every descriptor, and a copy holds the lock: without this a session
+# would outlive its dead owner in each of its children.
+_open_logs: weakref.WeakSet[FileLog] = weakref.WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for log in list(_open_logs):
+        log.release()
+
+
+os.register_at_fork(after_in_child=_leave_all_to_parent)
