@@ -53,6 +53,7 @@ _REASONS: Final = {
     "Terminated": "terminated",
     "Deferred": "deferred",
 }
+_CANCELLED: Final = ("CancelledError", "Cancelled")
 _LOOKS: Final = 0.05  # seconds between two looks at a session that somebody else holds
 
 
@@ -319,23 +320,22 @@ class SessionGuard:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         """End the session as the body ended, whatever is cancelled meanwhile."""
-        core = self._leaving()
+        core, ended = self._leaving(), error
         scope, self._scope = self._scope, None
-        terminated = None
-        if scope is not None:
-            scope.__exit__(kind, error, tb)
-            if scope.cancel_called:
-                terminated = Terminated()
-                error = terminated if scope.cancelled_caught else error
+        caught = scope is not None and scope.__exit__(kind, error, tb)
+        terminated = scope is not None and scope.cancel_called
+        if terminated and type(error).__name__ in _CANCELLED:  # by us, or by the guard around this one
+            ended = Terminated()
+        ending = _ending(ended)
         with _second_to(error):
             if isinstance(error, GeneratorExit):
                 # A coroutine or generator that is being closed may not await any more.
-                core.leave(_ending(error), keep=self._keep)
+                core.leave(ending, keep=self._keep)
                 return
             with anyio.CancelScope(shield=True):
-                await decided(lambda: core.leave(_ending(error), keep=self._keep), must=True)
-        if terminated is not None:
-            raise terminated
+                await decided(lambda: core.leave(ending, keep=self._keep), must=True)
+        if caught or (terminated and error is None):
+            raise Terminated
 
     def _leaving(self) -> Core:
         core, self._core = self._core, None
