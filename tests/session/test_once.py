@@ -1,0 +1,365 @@
+"""What is done to the world is done once: over crashes and restarts, and unknown where nobody can know."""
+
+import functools
+import time
+
+import anyio
+import pytest
+
+from resilient_agent import NotStorable, OutcomeUnknown, current_attempt, resilient, session_guard
+from resilient_agent.testing import no_waiting
+
+
+class Face:
+    """A guarded session's effects, whichever way it was entered."""
+
+    def __init__(self, session, face):
+        self.session = session
+        self._async = face == "async with"
+
+    async def once(self, key, fn, *args, **options):
+        done = self.session.once(key, fn, *args, **options)
+        return await done if self._async else done
+
+    async def resolve(self, key, **answer):
+        done = self.session.resolve(key, **answer)
+        return await done if self._async else done
+
+
+@pytest.fixture(params=["with", "async with"])
+def enter(request, store):
+    """Run a body in a guard of ticket-42, with a face whose effects are awaited."""
+
+    async def enter(body, **options):
+        guard = session_guard("ticket-42", store=store, **options)
+        if request.param == "with":
+            with guard as session:
+                return await body(Face(session, request.param))
+        async with guard as session:
+            return await body(Face(session, request.param))
+
+    return enter
+
+
+class Counted:
+    """A function that is called, and counts."""
+
+    __qualname__ = "charge"
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.calls = []
+
+    def __call__(self, *args):
+        self.calls.append(args)
+        answer = self.answers.pop(0) if self.answers else {"paid": args}
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+class Crash(Exception):
+    """What ends a body, so that the session stays."""
+
+
+async def crashing(enter, body):
+    async def to_its_end(face):
+        await body(face)
+        raise Crash
+
+    with pytest.raises(Crash):
+        await enter(to_its_end)
+
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_effect_runs_once_and_its_result_comes_back(enter):  # B60
+    """In the same run and after a crash the stored result is given, and nothing runs again."""
+    charge, seen = Counted(), []
+
+    async def body(face):
+        for _ in range(2):
+            seen.append(await face.once("charge-1", charge, 5, "EUR"))
+
+    await crashing(enter, body)
+    await crashing(enter, body)
+    assert charge.calls == [(5, "EUR")]
+    assert seen == [{"paid": [5, "EUR"]}] * 4, "the same from the first time on: as JSON has it"
+
+
+async def test_a_result_is_a_copy(enter):
+    """What the caller does to it changes nothing that is stored."""
+
+    async def body(face):
+        (await face.once("a", Counted([1]))).append(2)
+        assert await face.once("a", Counted()) == [1]
+        face.session.effects["a"].result  # noqa: B018 - readable
+
+    await crashing(enter, body)
+
+
+async def test_that_it_sets_out_is_on_the_disk_before_it_runs(enter, store):  # B60
+    """A look from outside sees it while it runs; and its end after."""
+
+    def look():
+        effect = store.read("ticket-42").effects["a"]
+        assert (effect.finished, effect.name, effect.arguments) == (
+            False,
+            "test_that_it_sets_out_is_on_the_disk_before_it_runs.<locals>.look",
+            [],
+        )
+        return "looked"
+
+    async def body(face):
+        await face.once("a", look)
+        effect = store.read("ticket-42").effects["a"]
+        assert (effect.finished, effect.result) == (True, "looked")
+
+    await enter(body)
+
+
+async def test_an_effect_without_an_end_is_not_run_again(enter):
+    """It raises `OutcomeUnknown` with what is known: here and after a restart, however it failed."""
+    charge = Counted(TimeoutError("no answer"))
+
+    async def fails(face):
+        with pytest.raises(TimeoutError):
+            await face.once("charge-1", charge, 5)
+        await refused(face)
+
+    async def refused(face):
+        with pytest.raises(OutcomeUnknown, match=r"charge\(5\) was started at .* may or may not") as unknown:
+            await face.once("charge-1", charge, 5)
+        found = unknown.value
+        assert (found.key, found.name, found.arguments) == ("charge-1", "charge", [5])
+        assert abs(found.at.timestamp() - time.time()) < 60
+        assert not face.session.effects["charge-1"].finished
+
+    await crashing(enter, fails)
+    await crashing(enter, refused)
+    assert len(charge.calls) == 1
+
+
+async def test_what_may_repeat_is_run_again(enter):
+    """The caller's word: it does no harm twice."""
+    read = Counted(TimeoutError(), "42")
+
+    async def body(face):
+        with pytest.raises(TimeoutError):
+            await face.once("read-1", read, may_repeat=True)
+        assert await face.once("read-1", read, may_repeat=True) == "42"
+        assert await face.once("read-1", read) == "42"
+
+    await crashing(enter, body)
+    assert len(read.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "gives", "calls"),
+    [
+        ({"result": {"id": 7}}, {"id": 7}, 1),
+        ({"skip": True}, None, 1),
+        ({"rerun": True}, "done", 2),
+        ({"result": None}, None, 1),
+    ],
+)
+async def test_somebody_says_what_became_of_it(enter, answer, gives, calls):
+    """A result that was found out, nothing, or once more; it holds after the next crash as well."""
+    charge = Counted(TimeoutError(), "done")
+
+    async def fails(face):
+        with pytest.raises(TimeoutError):
+            await face.once("charge-1", charge)
+
+    async def resolved(face):
+        await face.resolve("charge-1", **answer)
+
+    async def again(face):
+        assert await face.once("charge-1", charge) == gives
+
+    for body in (fails, resolved, again, again):
+        await crashing(enter, body)
+    assert len(charge.calls) == calls
+
+
+@pytest.mark.parametrize("answer", [{}, {"rerun": True, "skip": True}, {"result": 1, "skip": True}, {"rerun": False}])
+async def test_one_answer_is_due(enter, answer):
+    """None, or two, is a mistake and changes nothing."""
+
+    async def body(face):
+        with pytest.raises(ZeroDivisionError):
+            await face.once("a", lambda: 1 // 0)
+        with pytest.raises(TypeError, match="one of result="):
+            await face.resolve("a", **answer)
+        with pytest.raises(OutcomeUnknown):
+            await face.once("a", Counted())
+
+    await enter(body)
+
+
+async def test_only_what_is_unknown_is_resolved(enter):
+    """The text says what is unknown, and why this is not."""
+
+    async def body(face):
+        await face.once("known", Counted())
+        with pytest.raises(ZeroDivisionError):
+            await face.once("unknown", lambda: 1 // 0)
+        with pytest.raises(ValueError, match="of 'known' is known; unknown are: unknown"):
+            await face.resolve("known", rerun=True)
+        with pytest.raises(ValueError, match="never started"):
+            await face.resolve("other", rerun=True)
+
+    await enter(body)
+
+
+@pytest.mark.parametrize("key", ["", None, 7])
+async def test_a_key_is_a_text(enter, key):
+    """And not an empty one: it names the effect for ever."""
+
+    async def body(face):
+        with pytest.raises(TypeError, match="the key of an effect"):
+            await face.once(key, Counted())
+
+    await enter(body)
+
+
+async def test_a_result_that_cannot_be_stored_is_told(enter):
+    """The effect took place, so it is not run again; the error says so."""
+    charge = Counted(object())
+
+    async def body(face):
+        with pytest.raises(NotStorable) as refused:
+            await face.once("a", charge)
+        assert "took place" in refused.value.__notes__[0]
+        with pytest.raises(OutcomeUnknown):
+            await face.once("a", charge)
+
+    await crashing(enter, body)
+    assert len(charge.calls) == 1
+
+
+async def test_arguments_that_cannot_be_stored_are_shown(enter, store):
+    """An open connection among them is no obstacle."""
+
+    async def body(face):
+        await face.once("a", Counted("done"), object, {"n": 1})
+        assert store.read("ticket-42").effects["a"].arguments == ["<class 'object'>", {"n": 1}]
+
+    await enter(body)
+
+
+async def test_a_partial_is_told_by_its_function(enter):
+    """Keyword arguments go by `functools.partial`."""
+
+    def transfer(amount, *, to):
+        return [amount, to]
+
+    async def body(face):
+        assert await face.once("a", functools.partial(transfer, to="Bob"), 5) == [5, "Bob"]
+        assert face.session.effects["a"].name.endswith("transfer")
+
+    await enter(body)
+
+
+async def test_a_new_conversation_knows_no_effects(enter):
+    """After a clean end, and where resumption was declined."""
+
+    async def body(face):
+        assert face.session.effects == {}
+        await face.once("a", Counted())
+
+    await enter(body)
+    await crashing(enter, body)
+    await enter(body, resume=False)
+
+
+async def test_two_at_the_same_time_are_one_too_many(store):
+    """The second is refused while the first runs, and says so; then the result is there."""
+    refused = []
+
+    async def slow():
+        await anyio.sleep(0.05)
+        return "done"
+
+    async with session_guard("ticket-42", store=store) as session:
+
+        async def second():
+            await anyio.sleep(0.01)
+            with pytest.raises(OutcomeUnknown) as unknown:
+                await session.once("a", slow, may_repeat=True)
+            refused.append(unknown.value.__notes__[0])
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(second)
+            assert await session.once("a", slow) == "done"
+        assert "running right now" in refused[0]
+        assert await session.once("a", slow) == "done"
+
+
+async def test_an_effect_that_is_cancelled_is_unknown(store):  # B19
+    """Nobody knows how far it came; what had come to its end when it was cancelled is written down."""
+    async with session_guard("ticket-42", store=store) as session:
+        with anyio.move_on_after(0.02):
+            await session.once("a", anyio.sleep_forever)
+        with pytest.raises(OutcomeUnknown):
+            await session.once("a", anyio.sleep_forever)
+
+        async def just_in_time():
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.05)
+            return "done"
+
+        with anyio.move_on_after(0.02):
+            await session.once("b", just_in_time)
+        assert session.effects["b"].result == "done"
+
+
+# -- keys -----------------------------------------------------------------------------------------
+
+
+async def test_a_key_for_a_service_is_the_same_after_a_crash(enter):
+    """And another for another name, and in the next conversation of the same id."""
+    keys = []
+
+    async def body(face):
+        keys.append([face.session.idempotency_key(name) for name in ("charge", "refund", "charge")])
+
+    await crashing(enter, body)
+    await enter(body)
+    await enter(body)
+    assert keys[0] == keys[1] != keys[2]
+    assert keys[0][0] == keys[0][2] != keys[0][1]
+    assert all(len(key) == 32 and int(key, 16) for key in keys[0])
+
+
+async def test_the_call_inside_of_a_guard_has_a_key_that_outlives_a_crash(enter):  # A57
+    """The same for all attempts of the same call at the same place of the history; another for any other call."""
+    keys = []
+
+    @resilient(max_retries=2)
+    def charge(amount):
+        keys[-1].append(current_attempt().idempotency_key)
+        if len(keys[-1]) == 1:
+            raise ConnectionResetError("reset")
+        return amount
+
+    async def body(face):
+        keys.append([])
+        with no_waiting():
+            charge(5)
+            charge(5)
+            charge(6)
+        face.session.effects  # noqa: B018
+
+    await crashing(enter, body)
+    await crashing(enter, body)
+    first, again, same, other = keys[0]
+    assert first == again
+    assert len({first, same, other}) == 3
+    assert keys[0] == keys[1]
+    outside = []
+    keys.append(outside)
+    with no_waiting():
+        charge(5)
+    assert outside[0] not in keys[0]
