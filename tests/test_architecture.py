@@ -106,7 +106,7 @@ FOREIGN = {
     },
     "fcntl": {"session.stores"},
     "logging": {"_telling", "session.stores", "session.guard", "session.snapshots"},
-    "msgspec": {"session.record"},
+    "msgspec": {"session.content", "session.record"},
     "platformdirs": {"session.stores"},
     "signal": {"session._terminating"},
     "tenacity": {"strategies", "fallback", "_call", "_course", "_ordinary", "_control", "decorator"},

@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+import msgspec
+
 from resilient_agent.errors import NotStorable
 
 __all__ = ["plain", "write"]
@@ -25,6 +27,7 @@ DEPTH_LIMIT: Final = 200
 
 _DIGITS_LIMIT: Final = 4_300  # Python refuses to read longer numbers back (sys.set_int_max_str_digits)
 _SURROGATE_PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_QUICK: Final = msgspec.json.Encoder().encode
 _WRITE: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
 ).encode
@@ -63,6 +66,10 @@ def write(value: Any) -> bytes:
         >>> write(plain({"role": "user", "content": "naïve 東京"})).decode()
         '{"role":"user","content":"naïve 東京"}'
     """
+    try:
+        return _QUICK(value)
+    except (ValueError, OverflowError, TypeError):  # a lone surrogate, a number of more than 64 bits
+        pass
     text = _WRITE(value)
     try:
         return text.encode()

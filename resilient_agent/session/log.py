@@ -49,7 +49,9 @@ class Weight:
 
     def add(self, kind: str, fields: dict[str, Any], size: int) -> None:
         """A record of so many bytes came to the log."""
-        if kind == "replaced":
+        if kind == "appended":
+            self.live += size
+        elif kind == "replaced":
             self.live = size + (0 if "extra" in fields else self._extra)
         elif kind == "compacted" or (kind == "opened" and fields.get("afresh")):
             self.live, self._extra = size, 0
@@ -75,24 +77,28 @@ def parse(data: bytes) -> Parsed:
         >>> parse(b'{"seq":1}').torn
         9
     """
-    *lines, tail = data.split(b"\n")
     records: list[Record] = []
     damage: list[Damage] = []
-    offset = unread = 0
+    number = offset = unread = 0
     live = Weight()
-    for number, line in enumerate(lines, 1):
-        record = read_line(line)
-        fault = record if isinstance(record, str) else _disorder(records, record, unread)
-        if fault:
-            damage.append(Damage(number, offset, fault))
-        if isinstance(record, Record):
-            unread = 0
-            if not records or record.seq > records[-1].seq:  # a line that stands twice counts once
-                records.append(record)
-                live.add(record.kind, record.fields, len(line) + 1)
-        else:
+    due = 1  # the number of the record that comes next, where nothing is wrong
+    # Line by line and not by split: a second copy of a long log costs a start as much as reading it.
+    while (end := data.find(b"\n", offset)) >= 0:
+        number += 1
+        record = read_line(data[offset:end])
+        if isinstance(record, str):
+            damage.append(Damage(number, offset, record))
             unread += 1
-        offset += len(line) + 1
+        else:
+            if record.seq != due and (fault := _disorder(records, record, unread)):
+                damage.append(Damage(number, offset, fault))
+            unread = 0
+            if record.seq >= due:  # a line that stands twice counts once
+                records.append(record)
+                live.add(record.kind, record.fields, end + 1 - offset)
+                due = record.seq + 1
+        offset = end + 1
+    tail = data[offset:]
     last = read_line(tail) if tail else ""
     if isinstance(last, Record):
         records.append(last)

@@ -28,7 +28,7 @@ from resilient_agent.session.dialects._pairing import (
     was_cut,
 )
 
-__all__ = ["repair", "standing", "units"]
+__all__ = ["is_in_order", "mended", "repair", "standing", "units"]
 
 _KINDS: Final = {"function": "arguments", "custom": "input"}
 """The kinds of tool calls, and where each keeps its arguments."""
@@ -39,6 +39,44 @@ _PROMPT_ROLES: Final = frozenset({"user"})
 
 def repair(messages: Sequence[Any]) -> list[Any]:
     """The same conversation, as the chat API accepts it."""
+    return list(messages) if is_in_order(messages) else mended(messages)
+
+
+def is_in_order(messages: Sequence[Any]) -> bool:
+    """Whether a look says that nothing needs repair: most histories are whole, and a start waits for this."""
+    due: set[str] = set()
+    for message in messages:
+        if type(message) is not dict:
+            return False
+        role = message.get("role")
+        if role == "tool":
+            answers = message.get("tool_call_id")
+            if type(answers) is not str or answers not in due:
+                return False
+            due.discard(answers)
+        elif due or (role == "assistant" and not (_asks_plainly(message, due) or _only_says(message, due))):
+            return False
+    return not due
+
+
+def _asks_plainly(message: dict[str, Any], due: set[str]) -> bool:
+    """Whether it makes calls, each with an id of its own; they are due from now on."""
+    calls = message.get("tool_calls")
+    if type(calls) is not list:
+        return False
+    for entry in calls:
+        if type(entry) is not dict or type(entry.get("id")) is not str or entry["id"] in due:
+            return False
+        due.add(entry["id"])
+    return bool(calls)
+
+
+def _only_says(message: dict[str, Any], due: set[str]) -> bool:
+    return not due and bool(message.get("content")) and not isinstance(message.get("tool_calls"), list)
+
+
+def mended(messages: Sequence[Any]) -> list[Any]:
+    """The same, with each call answered in its place."""
     kept = [_tidy(message) for message in messages if not _is_empty(message)]
     asked = by_place(_slots(kept))
     results = {place for place, message in enumerate(kept) if _result_id(message) is not None}

@@ -113,7 +113,7 @@ def _try_lock(fd: int, how: int) -> bool:
 def same_file(fd: int, path: Path) -> bool:
     """Whether the path still names the open file: it may have been deleted or replaced meanwhile."""
     try:
-        named = path.lstat()
+        named = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     ours = os.fstat(fd)
@@ -123,10 +123,12 @@ def same_file(fd: int, path: Path) -> bool:
 def read_all(fd: int, offset: int = 0) -> bytes:
     """The file's content from `offset` to its end."""
     parts = []
-    while part := os.pread(fd, 1 << 20, offset):
+    size = os.fstat(fd).st_size - offset
+    while part := os.pread(fd, max(size, 1 << 16), offset):
         parts.append(part)
         offset += len(part)
-    return b"".join(parts)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def create(path: Path) -> int:

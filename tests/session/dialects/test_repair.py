@@ -12,6 +12,7 @@ from dialect_tests import checker, conversations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from resilient_agent.session.dialects import _chat
 from resilient_agent.session.pending import pending_of
 from resilient_agent.session.repair import OUTCOME_UNKNOWN, repair_messages
 from resilient_agent.session.window import window
@@ -626,3 +627,19 @@ def test_long_valid_and_cut(dialect, data):
 def test_long_torn(dialect, data):
     """The same for thousands of torn histories."""
     hold_for_torn(dialect, data.draw(conversations.torn(dialect)))
+
+
+@given(data=st.data())
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_chat_a_quick_look_never_passes_what_needs_repair(data):
+    """What a look finds in order, the whole repair leaves as it is; a valid history is found in order."""
+    history = data.draw(conversations.torn("openai-chat"))
+    if _chat.is_in_order(history):
+        assert _chat.mended(history) == history
+    valid = data.draw(conversations.histories("openai-chat"))
+    assert _chat.is_in_order(valid) or any(len(set(ids(message))) < len(ids(message)) for message in valid)
+
+
+def ids(message):
+    """The ids of a message's calls: made together they may share one, and then a look is not enough."""
+    return [entry["id"] for entry in message.get("tool_calls") or ()]
