@@ -315,7 +315,9 @@ class Call(tenacity.RetryCallState):
         around = self.around
         while around is not None:
             if around.ends_anywhere is not None:
-                left = min(left, around.ends_anywhere - clock_room.monotonic())
+                # Waits that were recorded in place of being waited for count as passed around this call as well.
+                passed = self.passed.seconds - (around.passed_at if around.passed is self.passed else 0.0)
+                left = min(left, around.ends_anywhere - clock_room.monotonic() - passed)
             around = around.around
         return left
 
@@ -357,6 +359,7 @@ class Call(tenacity.RetryCallState):
         if ends is not None:
             here.ends = ends - self.passed.seconds
             here.ends_anywhere = clock_room.monotonic() + ends - self.now()
+            here.passed, here.passed_at = self.passed, self.passed.seconds
         here.number = self.attempt_number
         here.room = self._room()
         self._entered = _scope.enter(here)

@@ -31,6 +31,7 @@ class Running:
         clock: what its moments are counted on.
         ends: the moment of its deadline, or None.
         ends_anywhere: the same on `time.monotonic`, for calls inside that run by another clock.
+        passed, passed_at: what was taken as passed when that was worked out, and how much it was then.
         around: the call that it runs in.
         budget: its retry budget, so that nobody counts it twice.
         arguments: of the call, while it runs.
@@ -39,7 +40,8 @@ class Running:
     """
 
     __slots__ = (
-        "arguments", "around", "budget", "clock", "ends", "ends_anywhere", "function", "key", "number", "over", "room",
+        "arguments", "around", "budget", "clock", "ends", "ends_anywhere", "function", "key", "number", "over",
+        "passed", "passed_at", "room",
     )  # fmt: skip
 
     def __init__(self, function: str, clock: Callable[[], float], around: Running | None) -> None:
@@ -49,6 +51,8 @@ class Running:
         self.clock = clock
         self.ends: float | None = None
         self.ends_anywhere: float | None = None
+        self.passed: object = None
+        self.passed_at = 0.0
         self.around = around
         self.budget: object = None
         self.room: int | None = None

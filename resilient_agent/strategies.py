@@ -31,7 +31,6 @@ __all__ = [
     "MAX_RETRY_AFTER",
     "TOTAL_RETRIES",
     "Judge",
-    "first_judge",
     "judge_of",
     "limit_met",
     "retry_if_retryable",
@@ -169,12 +168,6 @@ def judge_of(state: tenacity.RetryCallState, classifier: ErrorClassifier) -> Jud
     if judge is None:
         judge = judges[id(classifier)] = Judge(classifier)
     return judge
-
-
-def first_judge(state: tenacity.RetryCallState) -> Judge | None:
-    """The judge that was asked first in this call; None where none was."""
-    judges: dict[int, Judge] = getattr(state, _JUDGES, {})
-    return next(iter(judges.values()), None)
 
 
 class _ByError:

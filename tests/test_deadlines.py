@@ -548,3 +548,32 @@ def test_refusals_for_a_rate_limit_are_not_counted(fail):
     script = Script(Limited(1))
     fail(script, max_retries=25, max_identical=2, pacer=None)
     assert script.calls == 26
+
+
+def test_waits_that_are_only_recorded_count_for_the_deadline_around_them():
+    """In a test that waits for nothing an inner call has no more time than it would have outside of it."""  # A26
+
+    @resilient(wait=tenacity.wait_fixed(7), max_retries=9)
+    def inner():
+        raise ConnectionResetError("reset")
+
+    @resilient(deadline=10)
+    def outer():
+        return inner()
+
+    with no_waiting() as waits, pytest.raises(ConnectionResetError):
+        outer()
+    assert waits == [7]
+    recorded = []
+
+    @resilient(wait=tenacity.wait_fixed(7), max_retries=9, sleep=recorded.append)
+    def recording():
+        raise ConnectionResetError("reset")
+
+    @resilient(deadline=10, max_retries=0)
+    def around():
+        return recording()
+
+    with pytest.raises(ConnectionResetError):
+        around()
+    assert recorded == [7]

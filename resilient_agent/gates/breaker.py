@@ -341,7 +341,8 @@ class _Closed:
         attempts = self._attempts.total(at)
         if rules.failure_share is None or attempts < rules.min_attempts:
             return False
-        return self._failures.total(at) >= rules.failure_share * attempts - _ROUNDING
+        failures = self._failures.total(at)
+        return failures > 0 and failures >= rules.failure_share * attempts - _ROUNDING
 
     def told(self, at: float) -> str:
         """The state in words."""

@@ -770,3 +770,11 @@ class AgainstAModel(RuleBasedStateMachine):
 
 TestAgainstAModel = AgainstAModel.TestCase
 TestAgainstAModel.settings = settings(stateful_step_count=60)
+
+
+def test_a_success_never_opens_it():
+    """However small the share of failures that it bears."""
+    breaker = CircuitBreaker(failure_share=1e-9, min_attempts=1)
+    for moment in range(3):
+        breaker.admit(moment).settle("succeeded", moment)
+    assert breaker.state is BreakerState.CLOSED
