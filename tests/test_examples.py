@@ -1,5 +1,6 @@
 """The examples do what they show, without configuration."""
 
+import base64
 import os
 import re
 import subprocess
@@ -11,8 +12,8 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(name):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")}
+def run(name, **more):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "SESSION_"))} | more
     return subprocess.run(
         [sys.executable, str(EXAMPLES / name)], env=environment, capture_output=True, text=True, timeout=120
     )
@@ -90,3 +91,20 @@ def test_an_agents_tests_pass():
     ran = run("06_test_your_agent.py")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count("passed: ") == 5
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"SESSION_KEY": base64.b64encode(bytes(range(32))).decode()}], ids=["made", "given"]
+)
+def test_a_sealed_session_opens_with_its_key_in_its_place_and_says_nothing_otherwise(given):
+    """No word on the disk, listed without the key, resumed with it, refused with another and out of its place."""
+    ran = run("07_encrypted_session.py", **given)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    assert re.search(r"  of [1-9]\d words of the conversation, there stand on the disk: \[\]\n", ran.stdout)
+    assert "  ticket-42: 3 messages, ended by ConnectionResetError\n" in ran.stdout
+    assert ran.stdout.count("record 2 of session 'ticket-42' cannot be unsealed by this codec") == 3
+    assert "use my key: [redacted]\n" in ran.stdout
+    assert "sk-proj" not in ran.stdout
+    assert ran.stdout.count("a refund is made: 19 pounds\n") == 2  # one in each session
+    assert ran.stdout.endswith("resumed: True; goes on with 4 messages\n")

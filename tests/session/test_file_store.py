@@ -1,5 +1,6 @@
 """How a session lies on disk: its name, its rights, its owner, and what of a damaged log counts."""
 
+import contextlib
 import datetime
 import errno
 import fcntl
@@ -23,7 +24,7 @@ from resilient_agent import (
     StorageError,
     UnsupportedFormat,
 )
-from resilient_agent.session.record import Damage, Record, write_line
+from resilient_agent.session.record import Damage, Record, read_line, write_line
 
 IDS = [
     "ticket-42",
@@ -806,3 +807,53 @@ def test_a_new_log_and_a_removed_one_sync_their_folder(store, monkeypatch):  # B
     synced.clear()
     log.remove()
     assert store.folder.stat().st_ino in synced
+
+
+# -- what is not relied upon ----------------------------------------------------------------------
+
+
+def test_there_is_no_index_that_could_be_wrong(store, put):  # B13
+    """The folder holds the logs and nothing else; a listing is made of them alone."""
+    for session_id in ("a", "b"):
+        put(session_id, {"n": 1})
+    with store_listing_untouched(store):
+        assert {found.session_id for found in store.scan()} == {"a", "b"}
+    store.path("a").unlink()
+    assert [found.session_id for found in store.scan()] == ["b"]
+
+
+@contextlib.contextmanager
+def store_listing_untouched(store):
+    before = sorted(path.name for path in store.folder.iterdir())
+    yield
+    assert sorted(path.name for path in store.folder.iterdir()) == before
+    assert all(name.endswith(".jsonl") for name in before)
+
+
+def test_a_pid_says_nothing_about_who_holds_a_session(store, put):  # B26
+    """A log that names this very process, or process 1 of the same host, is free when nobody holds its lock."""
+    path = put("ticket-42", {"n": 1})
+    lines = path.read_bytes().splitlines()
+    for pid in (os.getpid(), 1):
+        record = read_line(lines[0])
+        record.fields["pid"] = pid
+        path.write_bytes(write_line(record) + b"\n".join(lines[1:]) + b"\n")
+        (found,) = store.scan()
+        assert found.status == "interrupted"
+        log = store.claim("ticket-42")
+        assert log.history.messages == [{"n": 1}]
+        log.release()
+
+
+def test_reading_a_log_runs_nothing_of_it(store, put):  # B53
+    """What looks like an object, a class or code to others is data here, and comes back as it was stored."""
+    hostile = {
+        "py/object": "os.system",
+        "__reduce__": ["os.system", ["true"]],
+        "__class__": "Record",
+        "$type": "System.Object",
+        "text": "{{ 7 * 7 }} ${HOME} %s {0.__class__}",
+    }
+    put("ticket-42", hostile)
+    assert store.read("ticket-42").messages == [hostile]
+    assert list(store.stream("ticket-42")) == [hostile]

@@ -21,10 +21,12 @@ from resilient_agent import (
     CircuitBreaker,
     Classification,
     ConversationRecovery,
+    Effect,
     ErrorClassifier,
     ErrorType,
     Interruption,
     Pacer,
+    Pending,
     Policy,
     Resilient,
     RetryBudget,
@@ -32,11 +34,16 @@ from resilient_agent import (
     Rule,
     Rung,
     Session,
+    StoredSession,
     When,
     attempts,
     current_attempt,
+    discard_session,
     interrupted_sessions,
     last_call,
+    prune_sessions,
+    redact_secrets,
+    repair_messages,
     report_of,
     resilient,
     retry_if_retryable,
@@ -181,10 +188,24 @@ async def sessions() -> None:
         await session.set_extra({"step": 1})
         assert_type(session.messages, list[dict[str, Any]])
         assert_type(session.interruption, Interruption | None)
+        assert_type(session.pending, Pending)
+        assert_type(session.window(last=20), list[dict[str, Any]])
+        assert_type(session.window(max_tokens=1000, count=lambda message: len(str(message))), list[dict[str, Any]])
+        assert_type(session.effects, dict[str, Effect])
+        await session.once("charge-1", abs, -5, may_repeat=True)
+        await session.resolve("charge-1", skip=True)
+        session.window(first=20)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     with session_guard("ticket-42", store="folder", resume=False) as plain_session:
         assert_type(plain_session, Session)
         plain_session.append({"role": "user", "content": "hello"})
+    session_guard("ticket-42", max_resumes=None, resume="force", resume_within=60, wait=5, durability="process")
+    session_guard("ticket-42", repair="anthropic", redact=redact_secrets, sigterm=True)
+    session_guard("ticket-42", durability="disk")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    session_guard("ticket-42", retries=3)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     assert_type([found.session_id for found in interrupted_sessions()], list[str])
+    assert_type(prune_sessions(older_than=60, status="closed"), list[StoredSession])
+    assert_type(discard_session("ticket-42"), bool)
+    assert_type(repair_messages([{"role": "user"}], "openai-responses"), list[dict[str, Any]])
     assert_type(await RetryExecutor().execute_with_retry(awaits, max_retries=1), None)
     assert_type(await RetryExecutor().execute_with_retry(str, 1), str)
     assert_type(await ConversationRecovery().restore_snapshot("ticket-42"), dict[str, Any] | None)
