@@ -45,11 +45,12 @@ class Core:
         self.interruption = None if log.afresh else log.interruption
         self.resumed = log.was != "new" and not log.afresh
         self._repair = repair
+        self.dialect = "auto" if repair is None else repair
         self._redact = redact
         self._lock = threading.RLock()
         self._left = False
         self._running: set[str] = set()  # keys of effects that are under way
-        self._called: Counter[str] = Counter()  # calls since the last change of the messages
+        self._called: Counter[str] = Counter()  # calls since the last message was saved
         self._called_at = -1
         if self.resumed and self.interruption is not None:
             self._repair_messages([])
@@ -79,7 +80,7 @@ class Core:
             return False
         kept = next((place for place, pair in enumerate(zip(stored, fixed, strict=False)) if pair[0] != pair[1]), None)
         kept = min(len(stored), len(fixed)) if kept is None else kept
-        self.log.append("repaired", {"kept": kept, "messages": fixed[kept:]})
+        self.log.append("repaired", {"kept": kept, "added": len(more), "messages": fixed[kept:]})
         return True
 
     def _check_open(self) -> None:
@@ -181,7 +182,7 @@ class Core:
     def key_of_call(self, function: str, arguments: Any) -> str:
         """The same for a call: by its function and arguments, and which such call it is at this place."""
         with self._lock:
-            place = len(self.log.history.messages)
+            place = self.log.history.place
             if place != self._called_at:
                 self._called_at = place
                 self._called.clear()

@@ -69,7 +69,7 @@ class _Face:
             ...     session.pending.kind
             'prompt'
         """
-        return pending_of(self._core.log.history.messages)
+        return pending_of(self._core.log.history.messages, self._core.dialect)
 
     @property
     def effects(self) -> dict[str, Effect]:
@@ -95,7 +95,8 @@ class _Face:
         Raises:
             ValueError, TypeError: not one of the two, or a number that is none.
         """
-        chosen = window(self._core.log.history.messages, last=last, max_tokens=max_tokens, count=count)
+        core = self._core
+        chosen = window(core.log.history.messages, last=last, max_tokens=max_tokens, count=count, dialect=core.dialect)
         return [_copy(message) for message in chosen]
 
     def idempotency_key(self, name: str) -> str:

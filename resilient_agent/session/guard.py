@@ -229,7 +229,7 @@ class SessionGuard:
         if self._repair is not None:
             dialect_for(self._repair, [])
         self._redact = _called("redact", options.get("redact"))
-        self._codec = options.get("codec")
+        self._codec = _codec(options.get("codec"))
         self._sigterm = options.get("sigterm", False)
         self._core: Core | None = None
         self._around = contextlib.ExitStack()
@@ -360,6 +360,12 @@ def _patience(wait: float) -> float:
 def _called(name: str, value: Any) -> Any:
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable, not {value!r}")
+    return value
+
+
+def _codec(value: Codec | None) -> Codec | None:
+    if value is not None and not all(callable(getattr(value, name, None)) for name in ("encode", "decode")):
+        raise TypeError(f"codec is an object with encode(data, session_id, seq) and decode, not {value!r}")
     return value
 
 

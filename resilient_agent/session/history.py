@@ -67,6 +67,7 @@ class History:
         marked: the interruption that an owner wrote down, if the last thing it did was that.
         resumes: how often in a row it was resumed and crashed again.
         resuming: whether its last owner resumed it.
+        place: how many messages its owners saved one after the other; a repair changes nothing of it.
         mended: whether something was put into the messages by a repair.
         strange: whether there are records of kinds that this version does not know.
     """
@@ -83,6 +84,7 @@ class History:
     marked: Interruption | None = None
     resumes: int = 0
     resuming: bool = False
+    place: int = 0
     mended: bool = False
     strange: bool = False
 
@@ -129,17 +131,20 @@ class History:
     def _appended(self, record: Record) -> None:
         fields = record.fields
         self.messages.extend(fields["messages"])
+        self.place += len(fields["messages"])
         self.extra = fields.get("extra", self.extra)
 
     def _replaced(self, record: Record) -> None:
         fields = record.fields
         self.messages = list(fields["messages"])  # the list grows, the record's own does not
         self.extra = fields.get("extra", self.extra)
+        self.place += 1
         self.mended = False
 
     def _repaired(self, record: Record) -> None:
         fields = record.fields
         self.messages[fields["kept"] :] = fields["messages"]
+        self.place += fields["added"]
         self.mended = True
 
     def _extra(self, record: Record) -> None:
@@ -175,7 +180,8 @@ class History:
         self.session_id, self.born = fields["session_id"], fields["born"]
         self.messages, self.extra = list(fields["messages"]), fields["extra"]
         self.effects = {found["key"]: Effect.from_fields(found) for found in fields["effects"]}
-        self.resumes, self.resuming, self.mended = fields["resumes"], fields["resuming"], fields["mended"]
+        self.resumes, self.resuming = fields["resumes"], fields["resuming"]
+        self.place, self.mended = fields["place"], fields["mended"]
 
     def opening(self, *, afresh: bool) -> dict[str, Any]:
         """The fields of an `opened` record that tell where its owner came in."""
@@ -195,6 +201,7 @@ class History:
             "effects": [effect.as_fields() for effect in self.effects.values()],
             "resumes": self.resumes,
             "resuming": self.resuming,
+            "place": self.place,
             "mended": self.mended,
         }
 

@@ -197,7 +197,9 @@ def test_a_stream_gives_what_the_fold_gives(tmp_path_factory, steps, kept):  # B
         elif kind == "extra":
             log.append("extra", {"extra": {"n": number}})
         elif kind == "repaired":
-            log.append("repaired", {"kept": kept.randint(0, len(log.history.messages)), "messages": messages})
+            log.append(
+                "repaired", {"kept": kept.randint(0, len(log.history.messages)), "added": 0, "messages": messages}
+            )
         else:
             log.append(kind, {"messages": messages})
     history = log.history

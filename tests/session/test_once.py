@@ -363,3 +363,29 @@ async def test_the_call_inside_of_a_guard_has_a_key_that_outlives_a_crash(enter)
     with no_waiting():
         charge(5)
     assert outside[0] not in keys[0]
+
+
+async def test_a_call_that_was_cut_off_has_its_key_again(enter):  # A57
+    """Killed inside of a tool, the history is repaired, and the tool's call is still the same call."""
+    keys = []
+    asked = [
+        {"role": "user", "content": "Pay"},
+        {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "pay", "arguments": "{}"}}]},
+    ]
+
+    @resilient
+    def pay(amount):
+        keys.append(current_attempt().idempotency_key)
+
+    async def cut_off(face):
+        saved = face.session.extend(asked)
+        await saved if saved is not None else None
+        pay(5)
+
+    async def resumed(face):
+        assert len(face.session.messages) == 3
+        pay(5)
+
+    await crashing(enter, cut_off)
+    await crashing(enter, resumed)
+    assert keys[0] == keys[1]

@@ -129,6 +129,7 @@ def test_a_killed_process_counts_as_a_crash(store, start):  # B12 B22
         ({"wait": "long"}, TypeError),
         ({"repair": "gemini"}, ValueError),
         ({"redact": "keys"}, TypeError),
+        ({"codec": "aes"}, TypeError),
         ({"durability": "none"}, ValueError),
         ({"retries": 3}, TypeError),
     ],

@@ -244,7 +244,11 @@ class FileLog:
         """
         _posix.cut(fd, self._end)
         parsed = parse(_posix.read_all(fd))
-        self.history, self._live = self._fold(parsed), parsed.live
+        found = self._fold(parsed)
+        if found.seq >= self.history.seq:
+            self.history, self._live = found, parsed.live
+        else:  # the disk gives less than was acknowledged: memory has it, and is written anew
+            self._mistrusted = True
         self._unsettled = False
 
     def _compact(self) -> None:
