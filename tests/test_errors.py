@@ -1,6 +1,7 @@
 """The library's own exceptions: one family, and fit for every way an exception travels."""
 
 import copy
+import datetime
 import errno
 import pickle
 import traceback
@@ -20,6 +21,10 @@ MADE = {
     "SessionBusy": ("ticket-42", "process 17 on this machine"),
     "SessionClosed": ("the guard was left",),
     "SessionLost": ("the log was deleted",),
+    "SessionPoisoned": ("ticket-42", 3, "MemoryError"),
+    "SessionSealed": ("record 3 cannot be unsealed",),
+    "Deferred": (datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.UTC), 2),
+    "OutcomeUnknown": ("charge-1", "pay", [5, "EUR"], datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.UTC)),
     "UnsupportedFormat": ("format 9 is newer than this library",),
     "StorageError": (errno.EACCES, "Permission denied", "/var/sessions/x.jsonl"),
     "StorageFull": (errno.ENOSPC, "No space left on device", "/var/sessions/x.jsonl"),
@@ -42,6 +47,13 @@ SHOWN = (
     "errno",
     "strerror",
     "filename",
+    "resumes",
+    "not_before",
+    "attempts",
+    "key",
+    "name",
+    "arguments",
+    "at",
 )
 
 

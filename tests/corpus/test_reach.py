@@ -19,6 +19,14 @@ IMITATED = [
         "out of a decorated function inside",
     ),
     (
+        "local/session",
+        {
+            "exc_type": "text:resilient_agent.errors.OutcomeUnknown",
+            "message": "ask('rate limit exceeded, try again') was started and no result of it was saved",
+        },
+        "out of session.once, inside of a decorated function",
+    ),
+    (
         "local/offline",
         {
             "exc_type": "text:huggingface_hub.errors.OfflineModeIsEnabled",

@@ -32,6 +32,23 @@ LOCAL = (
         seen="resilient_agent.CircuitOpen, out of a call inside",
     ),
     Rule(
+        "local/session",
+        when=When(
+            types=(
+                "resilient_agent.Deferred",
+                "resilient_agent.OutcomeUnknown",
+                "resilient_agent.SessionClosed",
+                "resilient_agent.SessionLost",
+                "resilient_agent.SessionPoisoned",
+                "resilient_agent.SessionSealed",
+                "resilient_agent.UnsupportedFormat",
+            )
+        ),
+        then=ErrorType.NON_RETRYABLE,
+        because="the session says no, and asking again does not change that: somebody has to decide",
+        seen="resilient_agent.OutcomeUnknown, whose text shows the arguments of the call",
+    ),
+    Rule(
         "local/offline",
         when=When(types=("OfflineModeIsEnabled",)),
         then=ErrorType.NON_RETRYABLE,
