@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 
@@ -116,6 +116,12 @@ class _Face:
     def path(self) -> Path:
         """The session's log: JSON lines, to be read with `jq` or `tail -f`, and not to be written."""
         return self._core.log.path
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a session belongs to the process that entered its guard, and cannot be sent to another: send the id, "
+            "and let that process enter a guard of its own when this one is left"
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.session_id!r}: {len(self._core.log.history.messages)} messages>"

@@ -5,11 +5,13 @@ Most tests run with `with` and with `async with`, under asyncio and under trio.
 
 import asyncio
 import contextlib
+import copy
 import datetime
 import itertools
 import json
 import math
 import os
+import pickle
 import signal
 import threading
 import time
@@ -1104,3 +1106,47 @@ print(json.dumps([type(kept).__name__, os.waitstatus_to_exitcode(os.waitpid(pid,
         "with",
     )
     assert told == ["StorageFull", 0]
+
+
+# -- other processes, other loops -----------------------------------------------------------------
+
+
+def test_a_session_is_not_sent_to_another_process(store):  # B24
+    """Pickled, as `multiprocessing` would, it says what to do instead; and the session goes on."""
+    with session_guard("ticket-42", store=store) as session:
+        for way in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="send the id"):
+                way(session)
+        session.append({"n": 1})
+
+
+def test_a_session_may_outlive_its_event_loop(store):  # B24
+    """Entered in one loop, used and left in the next: it is a file and a lock, and no loop's."""
+    guard = session_guard("ticket-42", store=store, keep=True)
+    session = asyncio.run(guard.__aenter__())
+    asyncio.run(session.append({"n": 1}))
+
+    async def leave():
+        await session.append({"n": 2})
+        await guard.__aexit__(None, None, None)
+
+    asyncio.run(leave())
+    assert [message["n"] for message in store.read("ticket-42").messages] == [1, 2]
+
+
+def test_a_guard_that_is_left_open_at_the_end_of_the_program_is_found(store, child):  # B24
+    """Nobody left it, so its session is interrupted; and the program ends without a complaint."""
+    told = child(
+        """
+        import json, sys
+        from resilient_agent import session_guard
+        guard = session_guard("ticket-42", store=sys.argv[1])
+        session = guard.__enter__()
+        session.append({"n": 1})
+        print(json.dumps("over"))
+        """,
+        store.folder,
+    )
+    assert told == "over"
+    (found,) = interrupted_sessions(store)
+    assert (found.message_count, found.interruption.reason) == (1, "unknown")
