@@ -178,7 +178,7 @@ class SessionLost(SessionError):
 
 
 class SessionPoisoned(SessionError):
-    """The session was resumed and crashed again so often that it is not resumed by itself any more.
+    """The session was resumed and crashed again without getting further, so often that it is not resumed any more.
 
     What is stored is intact. `session_guard(id, resume="force")` resumes it all the same, `resume=False`
     begins anew, `discard_session` removes it.
@@ -197,8 +197,8 @@ class SessionPoisoned(SessionError):
 
     def __str__(self) -> str:
         return (
-            f"session {self.session_id!r} was resumed {self.resumes} times in a row and crashed each time, at last: "
-            f'{self.reason}. Look at what it does, then resume="force" goes on with it, and resume=False begins anew.'
+            f"session {self.session_id!r} was resumed {self.resumes} times in a row and crashed each time without an "
+            f'answer, at last: {self.reason}. Look at what it does, then resume="force" goes on with it, and resume=False begins anew.'
         )
 
 

@@ -90,9 +90,9 @@ def session_guard(
         keep: keep the record after a clean end; the next guard of this id goes on with it.
         resume: go on with what is stored; False begins with an empty conversation, `"force"` goes on
             whatever `max_resumes`, `resume_within` and a deferral say.
-        max_resumes: how often in a row a session is resumed that crashes each time; 3 by default, None
-            for no limit. Ctrl-C, a cancellation, SIGTERM and a deferral are no crashes, and a clean end
-            begins the count anew.
+        max_resumes: how often in a row a session is resumed that crashes each time without getting any
+            further; 3 by default, None for no limit. An answer that is saved and a clean end begin the count
+            anew; Ctrl-C, a cancellation, SIGTERM and a deferral are no crashes.
         resume_within: seconds after which an interrupted conversation is not gone on with any more: an
             empty one begins, and a warning is logged.
         wait: seconds to wait for a session that somebody else holds, or that is deferred; 0 by default.

@@ -36,8 +36,9 @@ class Interruption:
         rule: the rule that decided, or an empty string.
         because: its reason, or an empty string.
         attempts: how many requests the call had made that ended the session; 0 where that is not known.
-        resumes: how often in a row the session was resumed and crashed again. Ends that somebody wanted
-            (Ctrl-C, a cancellation, SIGTERM, a deferral) are no crashes.
+        resumes: how often in a row the session was resumed and crashed again without getting any further
+            (no answer was saved, no effect finished). Ends that somebody wanted (Ctrl-C, a cancellation,
+            SIGTERM, a deferral) are no crashes. In a listing, as far as the end of the log tells.
         not_before: when it makes sense to go on, where a server has named that; aware, UTC.
     """
 
@@ -66,7 +67,8 @@ class History:
         saved_at: when the last record was written.
         marked: the interruption that an owner wrote down, if the last thing it did was that.
         resumes: how often in a row it was resumed and crashed again.
-        resuming: whether its last owner resumed it.
+        resuming: whether its last owner resumed it, and got no further since: it saved no answer of a model
+            or a tool, and finished no effect. A prompt that is saved again is no progress.
         place: how many messages its owners saved one after the other; a repair changes nothing of it.
         mended: whether something was put into the messages by a repair.
         strange: whether there are records of kinds that this version does not know.
@@ -130,6 +132,7 @@ class History:
 
     def _appended(self, record: Record) -> None:
         fields = record.fields
+        self._add(fields["messages"])
         self.messages.extend(fields["messages"])
         self.place += len(fields["messages"])
         self.extra = fields.get("extra", self.extra)
@@ -143,6 +146,8 @@ class History:
 
     def _repaired(self, record: Record) -> None:
         fields = record.fields
+        if fields["added"]:
+            self._add(fields["messages"])
         self.messages[fields["kept"] :] = fields["messages"]
         self.place += fields["added"]
         self.mended = True
@@ -157,6 +162,8 @@ class History:
 
     def _finished(self, record: Record) -> None:
         fields = record.fields
+        if self.resuming:
+            self.resumes, self.resuming = 0, False
         if (started := self.effects.get(fields["key"])) is not None:  # else its line is damaged
             self.effects[fields["key"]] = started.finish(fields["result"])
 
@@ -182,6 +189,11 @@ class History:
         self.effects = {found["key"]: Effect.from_fields(found) for found in fields["effects"]}
         self.resumes, self.resuming = fields["resumes"], fields["resuming"]
         self.place, self.mended = fields["place"], fields["mended"]
+
+    def _add(self, messages: list[Any]) -> None:
+        """Messages came: an answer among them says that the session got further than before."""
+        if self.resuming and not all(_is_prompt(message) for message in messages):
+            self.resumes, self.resuming = 0, False
 
     def opening(self, *, afresh: bool) -> dict[str, Any]:
         """The fields of an `opened` record that tell where its owner came in."""
@@ -226,6 +238,7 @@ class History:
         return Interruption(at=self.saved_at, reason="unknown", resumes=self.resumes + self.resuming)
 
 
+_PROMPTS: Final = ("user", "system", "developer")
 _ENDS: Final = frozenset({"interrupted", "closed"})
 _KINDS: Final = frozenset(
     {
@@ -233,6 +246,10 @@ _KINDS: Final = frozenset(
         "interrupted", "closed", "compacted",
     }
 )  # fmt: skip
+
+
+def _is_prompt(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") in _PROMPTS
 
 
 def holder_of(record: Record) -> str:

@@ -54,7 +54,7 @@ def later(monkeypatch):
 def test_a_session_that_crashes_each_time_is_not_resumed_for_ever(store):  # B12
     """Three resumptions that crash again are enough: then a person has to look, and nothing is lost."""
     for resumes in range(4):
-        _, interruption, _ = crash(store, messages=[{"n": resumes}])
+        _, interruption, _ = crash(store, messages=[{"role": "user", "n": resumes}])
         assert (interruption.resumes if interruption else 0) == max(0, resumes - 1)
     before = store.path("ticket-42").read_bytes()
     with pytest.raises(SessionPoisoned, match="resumed 3 times in a row") as refused:
@@ -87,10 +87,24 @@ def test_an_end_that_somebody_wanted_is_no_crash(store, error):  # B12
     assert crash(store)[0]
 
 
+def test_a_session_that_gets_further_is_resumed_as_often_as_it_takes(store):  # B12
+    """A saved answer, or a finished effect, begins the count anew; a prompt that is saved again does not."""
+    for n in range(10):
+        crash(store, messages=[{"role": "user", "content": "go on"}, {"role": "assistant", "content": str(n)}])
+    for n in range(10):
+        with pytest.raises(LookupError), session_guard("ticket-42", store=store) as session:
+            session.once(f"effect-{n}", int)
+            raise LookupError
+    for _ in range(3):
+        crash(store, messages=[{"role": "user", "content": "go on"}])
+    with pytest.raises(SessionPoisoned):
+        session_guard("ticket-42", store=store).__enter__()
+
+
 def test_resume_false_begins_anew_whatever_was_there(store):  # B12
     """A poisoned session too; with one record, so that no kill leaves half of it."""
     for _ in range(4):
-        crash(store, messages=[{"n": 1}])
+        crash(store, messages=[{"role": "user", "n": 1}])
     with pytest.raises(LookupError), session_guard("ticket-42", store=store, resume=False) as session:
         assert (session.messages, session.resumed, session.interruption) == ([], False, None)
         raise LookupError
@@ -105,7 +119,7 @@ def test_a_killed_process_counts_as_a_crash(store, start):  # B12 B22
             import sys
             from resilient_agent import session_guard
             with session_guard("ticket-42", store=sys.argv[1]) as session:
-                session.append({"n": 1})
+                session.append({"role": "user", "n": 1})
                 print("ready")
                 sys.stdin.read()
             """,
