@@ -198,7 +198,8 @@ class SessionPoisoned(SessionError):
     def __str__(self) -> str:
         return (
             f"session {self.session_id!r} was resumed {self.resumes} times in a row and crashed each time without an "
-            f'answer, at last: {self.reason}. Look at what it does, then resume="force" goes on with it, and resume=False begins anew.'
+            f"answer, at last: {self.reason}. Look at what it does, then "
+            'resume="force" goes on with it, and resume=False begins anew.'
         )
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 from resilient_agent.errors import NotStorable, OutcomeUnknown, SessionClosed
 from resilient_agent.session.content import plain, write
 from resilient_agent.session.effects import Effect, shown_arguments
+from resilient_agent.session.late import settled
 from resilient_agent.session.repair import repair_messages
 from resilient_agent.session.stores.file import FileLog
 
@@ -53,7 +54,7 @@ class Core:
         self._called: Counter[str] = Counter()  # calls since the last message was saved
         self._called_at = -1
         if self.resumed and self.interruption is not None:
-            self._repair_messages([])
+            self._put_in_order()
 
     # Saving
 
@@ -66,22 +67,27 @@ class Core:
         """Save messages behind the others. A result that comes late takes the place of what stands for it."""
         with self._lock:
             self._check_open()
-            if not (self.log.history.mended and self._repair_messages(messages)):
+            fixed = settled(self.log.history.messages, messages) if self._mends() else None
+            if fixed is None:
                 self.log.append("appended", {"messages": messages})
+            else:
+                self._store(fixed, added=len(messages))
 
-    def _repair_messages(self, more: list[Any]) -> bool:
-        """Store the history, with `more` behind it, as its provider accepts it; False where it needs no repair."""
-        if self._repair is None:
-            return False
+    def _mends(self) -> bool:
+        return self._repair is not None and self.log.history.mended
+
+    def _put_in_order(self) -> None:
+        """Store the history as its provider accepts it, where it is not yet."""
         stored = self.log.history.messages
-        plainly = [*stored, *more]
-        fixed = repair_messages(plainly, self._repair)
-        if fixed == plainly:
-            return False
-        kept = next((place for place, pair in enumerate(zip(stored, fixed, strict=False)) if pair[0] != pair[1]), None)
-        kept = min(len(stored), len(fixed)) if kept is None else kept
-        self.log.append("repaired", {"kept": kept, "added": len(more), "messages": fixed[kept:]})
-        return True
+        if self._repair is not None and (fixed := repair_messages(stored, self._repair)) != stored:
+            self._store(fixed, added=0)
+
+    def _store(self, fixed: list[Any], *, added: int) -> None:
+        """Store a history that is the same as the stored one at its beginning."""
+        stored = self.log.history.messages
+        pairs = enumerate(zip(stored, fixed, strict=False))
+        kept = next((place for place, (old, new) in pairs if old != new), min(len(stored), len(fixed)))
+        self.log.append("repaired", {"kept": kept, "added": added, "messages": fixed[kept:]})
 
     def _check_open(self) -> None:
         if self._left:
