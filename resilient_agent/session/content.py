@@ -10,6 +10,7 @@ refused instead, before anything stored is touched.
 
 from __future__ import annotations
 
+import collections
 import json
 import math
 import re
@@ -158,7 +159,7 @@ def _dump_model(model: Any) -> Any:
     try:
         fields = getattr(type(model), "model_fields", {})
         empty = {name for name in fields if name not in model.model_fields_set and getattr(model, name, None) is None}
-        _refuse_non_finite(model.model_dump(exclude=empty), "")  # the JSON dump would make null of them
+        _refuse_loss(model.model_dump(exclude=empty), "")  # the JSON dump would make null of them
         return model.model_dump(mode="json", exclude=empty)
     except NotStorable:
         raise
@@ -166,15 +167,18 @@ def _dump_model(model: Any) -> Any:
         raise _refusal(f"{type(model).__name__} could not dump itself: {type(error).__name__}: {error}") from error
 
 
-def _refuse_non_finite(value: Any, path: str) -> None:
+def _refuse_loss(value: Any, path: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise NotStorable(path, f"{value} is no JSON number: use null or a string")
     if isinstance(value, dict):
+        if len({str(key) for key in value}) < len(value):
+            raise NotStorable(path, "two keys that are one and the same as text: one of them would be lost")
         for key, item in value.items():
-            _refuse_non_finite(item, f"{path}.{key}")
-    elif isinstance(value, list | tuple):
+            _refuse_loss(key, f"{path}.{key}")
+            _refuse_loss(item, f"{path}.{key}")
+    elif isinstance(value, list | tuple | set | frozenset | collections.deque):
         for place, item in enumerate(value):
-            _refuse_non_finite(item, f"{path}[{place}]")
+            _refuse_loss(item, f"{path}[{place}]")
 
 
 def _advice(value: Any) -> str:

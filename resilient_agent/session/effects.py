@@ -13,6 +13,8 @@ from resilient_agent.session.content import plain
 __all__ = ["Effect", "shown_arguments"]
 
 _SHOWN: Final = 200  # characters of an argument that cannot be stored
+_LOOKED_AT: Final = 20_000  # characters of it that are redacted before
+_DEEP: Final = 8  # levels of it that are shown
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,11 +57,31 @@ class Effect:
 
 
 def shown_arguments(args: Sequence[Any], redact: Callable[[Any], Any]) -> list[Any]:
-    """Arguments for a record: as JSON where that is possible, else what they look like."""
-    shown = []
-    for arg in args:
-        try:
-            shown.append(redact(plain(arg)))
-        except NotStorable:
-            shown.append(redact(repr(arg)[:_SHOWN]))
-    return shown
+    """Arguments for a record: as JSON where that is possible, else what they look like; redacted in any case."""
+    return [_cut(redact(_shown(arg))) if _is_foreign(arg) else redact(plain(arg)) for arg in args]
+
+
+def _is_foreign(arg: Any) -> bool:
+    try:
+        plain(arg)
+    except NotStorable:
+        return True
+    return False
+
+
+def _shown(value: Any, depth: int = 0) -> Any:
+    """A value with what JSON cannot hold as text. Names stay, for a redactor goes by them."""
+    if isinstance(value, dict) and depth < _DEEP:
+        return {str(key): _shown(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset) and depth < _DEEP:
+        return [_shown(item, depth + 1) for item in value]
+    return repr(value)[:_LOOKED_AT] if _is_foreign(value) else plain(value)
+
+
+def _cut(shown: Any) -> Any:
+    """Long texts cut off; after the redaction, so that no secret is cut in two and stays."""
+    if isinstance(shown, str):
+        return shown[:_SHOWN]
+    if isinstance(shown, dict):
+        return {key: _cut(item) for key, item in shown.items()}
+    return [_cut(item) for item in shown] if isinstance(shown, list) else shown

@@ -104,7 +104,8 @@ def session_guard(
             it gets near the disk; what it returns is stored. `redact_secrets` is one that is ready.
             Where it raises, nothing is saved and that comes out.
         codec: seals what is stored: an object with `encode(data, session_id, seq)` and
-            `decode(data, session_id, seq)`, bytes to bytes. Times, kinds and counts stay readable.
+            `decode(data, session_id, seq)`, bytes to bytes. Times, kinds and counts stay readable, and are
+            not sealed. A `seq` may come again: a nonce is never made from it.
         sigterm: end the body when SIGTERM comes, mark the session and leave the program with status 143.
             In the main thread only, and not inside of an async generator.
 

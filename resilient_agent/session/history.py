@@ -12,7 +12,7 @@ from resilient_agent.session.effects import Effect
 from resilient_agent.session.record import FORMAT, Record
 from resilient_agent.verdict import Classification, ErrorType
 
-__all__ = ["History", "Interruption", "Status", "holder_of", "interruption_fields"]
+__all__ = ["History", "Interruption", "Status", "check_unsealed", "holder_of", "interruption_fields"]
 
 Status = Literal["new", "open", "interrupted", "closed"]
 
@@ -105,11 +105,7 @@ class History:
             UnsupportedFormat: the record says that the log is of a later format.
             SessionSealed: the record is sealed.
         """
-        fields = record.fields
-        if "sealed" in fields:
-            raise SessionSealed(
-                f"record {record.seq} of the session is sealed: give the guard the codec= that it was made with"
-            )
+        check_unsealed(record)
         take = getattr(self, f"_{record.kind}", None) if record.kind in _KINDS else None
         if take is None:
             self.strange = True
@@ -250,6 +246,16 @@ _KINDS: Final = frozenset(
 
 def _is_prompt(message: Any) -> bool:
     return isinstance(message, dict) and message.get("role") in _PROMPTS
+
+
+def check_unsealed(record: Record) -> None:
+    """That a record can be read.
+
+    Raises:
+        SessionSealed: it is sealed.
+    """
+    if "sealed" in record.fields:
+        raise SessionSealed(f"record {record.seq} of the session is sealed: give the codec= that it was made with")
 
 
 def holder_of(record: Record) -> str:

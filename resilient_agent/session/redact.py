@@ -16,16 +16,23 @@ REDACTED: Final = "[redacted]"
 
 _NAMES: Final = frozenset(
     {
-        "accesstoken", "apikey", "authorization", "clientsecret", "cookie", "openaiapikey", "anthropicapikey",
-        "passwd", "password", "privatekey", "proxyauthorization", "refreshtoken", "secret", "secretaccesskey",
-        "secretkey", "setcookie", "sessiontoken", "xamzsecuritytoken", "xapikey", "xgoogapikey",
+        "accesstoken", "anthropicapikey", "apikey", "authorization", "awssecretaccesskey", "awssessiontoken",
+        "clientsecret", "cookie", "openaiapikey", "passwd", "password", "privatekey", "proxyauthorization",
+        "refreshtoken", "secret", "secretaccesskey", "secretkey", "sessiontoken", "setcookie", "xamzsecuritytoken",
+        "xapikey", "xgoogapikey",
     }
 )  # fmt: skip
 """Names of fields and headers that hold secrets, in small letters without `-` and `_`."""
 
+_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
+"""Headers, which some libraries give as lists of values. Under other names a list may be anything: a schema."""
+
+_IDS: Final = frozenset({"id", "tool_call_id", "tool_use_id", "call_id"})
+"""Names of fields that are never touched: results find their calls by them."""
+
 _FORMS: Final = (
-    # Where each form comes from: the documentation of the service that gives such keys.
-    r"\bsk-[A-Za-z0-9_-]{16,}",  # OpenAI, Anthropic, DeepSeek, OpenRouter
+    # Where each form comes from: the documentation of the service that gives such keys. A key has a digit somewhere.
+    r"(?<![A-Za-z0-9_-])sk-(?=[A-Za-z_-]{0,60}\d)[A-Za-z0-9_-]{16,}+",  # OpenAI, Anthropic, DeepSeek, OpenRouter
     r"\bAIza[A-Za-z0-9_-]{30,}",  # Google
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",  # AWS
     r"\bgh[pousr]_[A-Za-z0-9]{20,}",  # GitHub
@@ -33,15 +40,32 @@ _FORMS: Final = (
     r"\bhf_[A-Za-z0-9]{20,}",  # Hugging Face
     r"\bgsk_[A-Za-z0-9]{20,}",  # Groq
     r"\bxai-[A-Za-z0-9]{20,}",  # xAI
-    r"\bxox[abprs]-[A-Za-z0-9-]{10,}",  # Slack
-    r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}",  # a JSON web token
+    r"\bx(?:ox[abprs]|app)-[A-Za-z0-9-]{10,}",  # Slack
+    # A JSON web token. Its parts have a bound, or a hostile text could hold up a save for minutes.
+    r"\beyJ[A-Za-z0-9_-]{8,3000}+\.[A-Za-z0-9_-]{8,6000}+\.[A-Za-z0-9_-]{4,2000}+",
 )
 _SECRETS: Final = re.compile("|".join(_FORMS))
-_LED_IN: Final = re.compile(
-    # Authorization: Bearer …; ?key=…, api_key=… in an address or a command line.
-    r"(?P<lead>\b(?:bearer|basic)\s+|[?&;\s\"'](?:api[_-]?key|key|access_token|token|secret|password)=)"
-    r"(?P<secret>[^\s&\"'#,;]{8,})",
-    re.IGNORECASE,
+
+# A secret's own letters: no quote, no backslash (the text may be JSON), no bracket (it may be a program).
+_LETTERS: Final = r"[A-Za-z0-9._~+/=@!$%^*-]"
+_NAMED: Final = (
+    r"(?:x-)?api[_-]?key|(?:access|refresh|session)[_-]?token|client[_-]?secret"
+    r"|(?:aws[_-])?secret[_-]?access[_-]?key|secret[_-]?key|password|passwd"
+)
+_QUOTES: Final = r"[\"'\\]*"
+_LED_IN: Final = tuple(
+    re.compile(f"(?P<lead>{lead}){secret}", re.IGNORECASE)
+    for lead, secret in (
+        # Authorization: Bearer …, in a header, a command line or JSON; with or without the scheme.
+        (rf"\bauthorization{_QUOTES}\s*[:=]\s*{_QUOTES}(?:(?:bearer|basic|token)\s+)?", rf"{_LETTERS}{{8,}}+"),
+        (r"\bbearer\s+", rf"(?=[^\s\d]{{0,200}}\d){_LETTERS}{{8,}}+(?!\()"),
+        # password=…, "api_key": "…", x-api-key: …
+        (rf"\b(?:{_NAMED})=", rf"{_LETTERS}{{4,}}+(?!\()"),
+        (rf"\b(?:{_NAMED})\\*[\"']\s*:\s*\\*[\"']", rf"{_LETTERS}{{4,}}+"),
+        (r"\bx-(?:goog-)?api-key\s*:\s*", rf"{_LETTERS}{{8,}}+"),
+        # ?key=… in an address; anywhere else `key` and `token` are words of programs.
+        (r"(?:[?&;]|\b(?:AWS|API|OPENAI|ANTHROPIC)_\w{0,40})(?:key|token|secret)=", rf"{_LETTERS}{{8,}}+(?!\()"),
+    )
 )
 
 
@@ -61,13 +85,34 @@ def redact_secrets(value: Any) -> Any:
         {'headers': {'x-api-key': '[redacted]'}, 'text': 'my key is [redacted]'}
     """
     if isinstance(value, str):
-        return _LED_IN.sub(rf"\g<lead>{REDACTED}", _SECRETS.sub(REDACTED, value))
+        return _without_secrets(value)
     if isinstance(value, dict):
-        return {key: REDACTED if _is_secret(key, item) else redact_secrets(item) for key, item in value.items()}
+        return {key: _redacted(key, item) for key, item in value.items()}
     if isinstance(value, list | tuple):
+        if len(value) == 2 and _holds_secrets(value[0]) and isinstance(value[1], str):
+            return [value[0], REDACTED]
         return [redact_secrets(item) for item in value]
     return value
 
 
-def _is_secret(name: Any, value: Any) -> bool:
-    return isinstance(value, str) and isinstance(name, str) and re.sub(r"[-_ ]", "", name).lower() in _NAMES
+def _without_secrets(text: str) -> str:
+    text = _SECRETS.sub(REDACTED, text)
+    for led_in in _LED_IN:
+        text = led_in.sub(_put_out, text)
+    return text
+
+
+def _put_out(found: re.Match[str]) -> str:
+    return found["lead"] + REDACTED
+
+
+def _redacted(name: Any, value: Any) -> Any:
+    if isinstance(value, str) and _holds_secrets(name):
+        return REDACTED
+    if isinstance(value, list) and isinstance(name, str) and name.lower() in _HEADERS:
+        return [_redacted(name, item) for item in value]
+    return value if name in _IDS and isinstance(value, str) else redact_secrets(value)
+
+
+def _holds_secrets(name: Any) -> bool:
+    return isinstance(name, str) and re.sub(r"[-_ ]", "", name).lower() in _NAMES

@@ -1,12 +1,16 @@
 """What a message may hold: lossless, or refused with its place."""
 
+import collections
+import dataclasses
 import datetime
 import decimal
 import enum
 import itertools
 import json
 import math
+import pathlib
 import typing
+import uuid
 
 import anthropic.types
 import openai.types.chat
@@ -15,8 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resilient_agent import NotStorable
-from resilient_agent.session.content import plain, write
+from resilient_agent import NotStorable, session_guard
+from resilient_agent.session.content import DEPTH_LIMIT, plain, write
+from resilient_agent.session.stores.file import FileStore
 
 decode = json.loads
 
@@ -317,3 +322,266 @@ def test_a_number_that_json_lacks_is_found_inside_a_model():
     with pytest.raises(NotStorable) as refused:
         encode({"x": Score(role="user", scores=[1.0, math.nan])})
     assert refused.value.path == "$.x.scores[1]"
+
+
+# -- through a guard, a real file and a restart ---------------------------------------------------
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Place:
+    city: str
+
+
+class Measured(pydantic.BaseModel):
+    role: str = "user"
+    content: list[typing.Any]
+
+
+class Crash(Exception):
+    """What ends a body, so that the session stays."""
+
+
+def crash(store, body, session_id="ticket-42"):
+    with pytest.raises(Crash), session_guard(session_id, store=store, repair=None) as session:
+        body(session)
+        raise Crash
+
+
+SAVES = {
+    "append": ("$", lambda session, message: session.append(message)),
+    "extend": ("$[3]", lambda session, message: session.extend([*[{"n": n} for n in range(3)], message, {"n": 4}])),
+    "replace": ("$[1]", lambda session, message: session.replace([{"n": 0}, message])),
+    "set_extra": ("$", lambda session, message: session.set_extra(message)),
+}
+save = pytest.mark.parametrize(("root", "save"), SAVES.values(), ids=SAVES)
+
+
+def saved(session):
+    return [session.extra, *session.messages]
+
+
+KEPT = {
+    "a tuple": (("a", ("b", 1)), ["a", ["b", 1]]),
+    "a named tuple": (Point(1, 2), [1, 2]),
+    "a StrEnum": (Role.USER, "user"),
+    "an IntEnum": (Level.HIGH, 3),
+    "an OrderedDict": (collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
+    "a model": (Block(type="text", text="hi"), {"type": "text", "text": "hi"}),
+    "a model's date": (
+        Block(type="text", at=datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC)),
+        {"type": "text", "at": "2026-11-23T00:00:00Z"},
+    ),
+    "true, false and null": ([True, False, None], [True, False, None]),
+    "nothing": ([{}, [], "", ""], [{}, [], "", ""]),
+    "a number of 64 bits": ([2**63 - 1, -(2**63)], [2**63 - 1, -(2**63)]),
+    "numbers of more": ([2**63, 2**64, -(2**63) - 1, 10**40], [2**63, 2**64, -(2**63) - 1, 10**40]),
+    "a number of 4,000 digits": ([10**3999, -(10**3999)], [10**3999, -(10**3999)]),
+    "a number of 4,300 digits": (10**4299, 10**4299),
+    "floats": ([-0.0, 5e-324, 1.7976931348623157e308, 1e16, 0.1], [-0.0, 5e-324, 1.7976931348623157e308, 1e16, 0.1]),
+    "NUL": ({"a\0b": "\0"}, {"a\0b": "\0"}),
+    "control characters": ("\x01\x1b\x7f\x85\r\n\t\u2028\ufeff\uffff", "\x01\x1b\x7f\x85\r\n\t\u2028\ufeff\uffff"),
+    "lone surrogates": ({"\udc80": "a\ud83d", "b": "\ude00\ud83d"}, {"\udc80": "a\ud83d", "b": "\ude00\ud83d"}),
+    "emoji and combining characters": ("\U0001f468\u200d\U0001f469 e\u0301 \u00e9", "\U0001f468\u200d\U0001f469 e\u0301 \u00e9"),
+    "the words of a log": ('","crc":"00000000"}\n{"seq":1', '","crc":"00000000"}\n{"seq":1'),
+    "as deep as it may be": (_nested(DEPTH_LIMIT - 2), _nested(DEPTH_LIMIT - 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "back"), KEPT.values(), ids=KEPT)
+@save
+def test_what_is_taken_comes_back_equal_after_a_restart(store, root, save, value, back):  # B51
+    """By every saving method, in memory at once and from the file after a crash, with type, sign and order."""
+    message = {"role": "user", "content": [value]}
+    seen = []
+
+    def body(session):
+        save(session, message)
+        assert {"role": "user", "content": [back]} in saved(session)
+        seen.append(repr(saved(session)))
+
+    crash(store, body)
+    with session_guard("ticket-42", store=store, repair=None) as session:
+        assert {"role": "user", "content": [back]} in saved(session)
+        assert [repr(saved(session))] == seen
+        assert session.damage == ()
+
+
+@given(messages=st.lists(st.dictionaries(TEXTS, VALUES, max_size=4), max_size=4))
+@settings(deadline=None, max_examples=60)
+def test_every_json_message_survives_a_restart(tmp_path_factory, messages):  # B51
+    """Whatever JSON the messages hold, the file gives them back as they were, line by line and as a stream."""
+    store = FileStore(tmp_path_factory.mktemp("content"), durability="process")
+    crash(store, lambda session: session.extend(messages))
+    assert repr(list(store.stream("ticket-42"))) == repr(messages)
+    with session_guard("ticket-42", store=store, repair=None) as session:
+        assert repr(session.messages) == repr(messages)
+
+
+def test_twenty_megabytes_survive_a_restart(store):  # B51
+    """A message as large as an image in base64 is on the disk when its save returns, and comes back whole."""
+    message = {"role": "user", "content": "A9é/\0" * 4_000_000}
+
+    def body(session):
+        session.append(message)
+        session.append({"n": 1})
+
+    crash(store, body)
+    assert store.find("ticket-42").message_count == 2
+    with session_guard("ticket-42", store=store, repair=None) as session:
+        assert session.messages == [message, {"n": 1}]
+
+
+REFUSED_BY_GUARD = {
+    "datetime": (datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC), ""),
+    "date": (datetime.date(2026, 11, 23), ""),
+    "time": (datetime.time(9, 30), ""),
+    "timedelta": (datetime.timedelta(days=1), ""),
+    "bytes": (b"PNG", ""),
+    "Decimal": (decimal.Decimal("1.10"), ""),
+    "set": ({"a"}, ""),
+    "frozenset": (frozenset("a"), ""),
+    "an Enum that is no text and no number": (Colour.RED, ""),
+    "an Enum's class": (Colour, ""),
+    "a dataclass": (Place("東京"), ""),
+    "UUID": (uuid.UUID(int=7), ""),
+    "Path": (pathlib.PurePosixPath("a/b"), ""),
+    "range": (range(3), ""),
+    "function": (len, ""),
+    "deque": (collections.deque("a"), ""),
+    "NaN": (math.nan, ""),
+    "Infinity": (math.inf, ""),
+    "minus Infinity": (-math.inf, ""),
+    "NaN in a tuple": ((1.0, math.nan), "[1]"),
+    "NaN in a model": (Measured(content=[1.0, {"x": math.nan}]), ".content[1].x"),
+    "a set in a dict": ({"tags": {"a"}}, ".tags"),
+    "an int for a key": ({1: "x"}, ""),
+    "an int for a key, deeper": ({"by": [{"n": {1: "x"}}]}, ".by[0].n"),
+    "None for a key": ({None: "x"}, ""),
+    "a number of 4,301 digits": (10**4300, ""),
+    "a surrogate pair": ("\ud83d\ude00", ""),
+    "a surrogate pair in a key": ({"\ud83d\ude00": 1}, ""),
+}
+
+
+@pytest.mark.parametrize(("value", "inside"), REFUSED_BY_GUARD.values(), ids=REFUSED_BY_GUARD)
+@save
+def test_what_is_refused_is_refused_at_once_with_its_place(store, root, save, value, inside):  # B51
+    """NotStorable names the place in what was handed over; no byte of the log changes, and the next save works."""
+
+    def body(session):
+        session.append({"n": 0})
+        session.set_extra({"plan": 1})
+        before = session.path.read_bytes()
+        for _ in range(2):
+            with pytest.raises(NotStorable) as refused:
+                save(session, {"role": "user", "content": [value]})
+            assert refused.value.path == f"{root}.content[0]{inside}"
+            assert str(refused.value).startswith(f"{root}.content[0]{inside}: ")
+        assert session.path.read_bytes() == before
+        assert saved(session) == [{"plan": 1}, {"n": 0}]
+        session.append({"n": 1})
+
+    crash(store, body)
+    with session_guard("ticket-42", store=store, repair=None) as session:
+        assert saved(session) == [{"plan": 1}, {"n": 0}, {"n": 1}]
+
+
+def _model_of_itself():
+    model = Measured(content=[])
+    model.content.append(model)
+    return model
+
+
+def _circular_list():
+    value = []
+    value.append(value)
+    return value
+
+
+def _circular_pair():
+    one = {}
+    one["other"] = [{"other": [one]}]
+    return one
+
+
+ENDLESS = {
+    "a list in itself": (_circular_list, "[0][0][0]"),
+    "a dict in itself": (_cycle, ".content[0].content[0]"),
+    "two in each other": (_circular_pair, ".other[0].other[0]"),
+    "depth 2,000": (lambda: _nested(2_000), "[0][0][0]"),
+    "depth 100,000": (lambda: _nested(100_000), "[0][0][0]"),
+    "one level too many": (lambda: _nested(DEPTH_LIMIT - 1), "[0][0][0]"),
+    "a model in itself": (_model_of_itself, ""),
+}
+
+
+@pytest.mark.parametrize(("made", "inside"), ENDLESS.values(), ids=ENDLESS)
+def test_what_has_no_end_is_refused_by_a_guard_with_its_place(store, made, inside):  # B51
+    """Cycles and depths beyond sense end in NotStorable and not in a RecursionError; nothing stored is touched."""
+
+    def body(session):
+        session.append({"n": 0})
+        before = session.path.read_bytes()
+        with pytest.raises(NotStorable) as refused:
+            session.extend([{"n": 1}, {"role": "user", "content": [made()]}])
+        assert refused.value.path.startswith(f"$[1].content[0]{inside}")
+        assert session.path.read_bytes() == before
+        session.append({"n": 1})
+
+    crash(store, body)
+    assert store.read("ticket-42").messages == [{"n": 0}, {"n": 1}]
+
+
+@pytest.mark.anyio
+async def test_async_with_refuses_when_it_is_called(store):  # B51
+    """The refusal comes out of the call itself, with the same place, before anything is awaited."""
+    async with session_guard("ticket-42", store=store, keep=True) as session:
+        await session.append({"n": 0})
+        with pytest.raises(NotStorable) as refused:
+            session.append({"content": [math.nan]})
+        assert refused.value.path == "$.content[0]"
+        with pytest.raises(NotStorable) as refused:
+            session.extend([{"n": 1}, {"n": 2}, {"n": 3}, {"content": [{1: 2}]}])
+        assert refused.value.path == "$[3].content[0]"
+        await session.append({"n": 4})
+    assert store.read("ticket-42").messages == [{"n": 0}, {"n": 4}]
+
+
+@pytest.mark.parametrize("message", ["text", b"PNG", 5, None, ["a"], ("a", 1), Point(1, 2)], ids=repr)
+def test_what_is_no_message_is_refused_with_its_place(store, message):  # B51
+    """Only a dict or a model is a message; the place is the whole of it."""
+
+    def body(session):
+        for name, (root, save) in SAVES.items():
+            with pytest.raises(NotStorable) as refused:
+                save(session, message)
+            assert refused.value.path == root, name
+        assert saved(session) == [{}]
+
+    crash(store, body)
+    assert store.read("ticket-42").messages == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param([{1: "x", "1": "y"}], id="keys that fall together"),
+        pytest.param([collections.deque([math.nan])], id="NaN in a deque"),
+        pytest.param([{math.nan: 1}], id="NaN for a key"),
+    ],
+)
+def test_what_a_models_dump_would_change_is_refused(store, content):  # B51
+    """What is refused outside of a model is not lost inside of one."""
+
+    def body(session):
+        try:
+            session.append(Measured(content=content))
+        except NotStorable:
+            return
+        assert repr(session.messages[0]["content"]) == repr(content)
+
+    crash(store, body)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from resilient_agent import clock
-from resilient_agent.errors import SessionClosed, SessionLost, SessionSealed, StorageError
+from resilient_agent.errors import SessionClosed, SessionLost, SessionSealed
 from resilient_agent.session.history import History
 from resilient_agent.session.log import Parsed, parse
 from resilient_agent.session.record import FORMAT, Kind, Record, unsealed, write_line
@@ -44,7 +44,11 @@ _SLACK: Final = 1 << 16  # bytes: smaller logs are not worth the trouble
 
 
 class Codec(Protocol):
-    """What seals the content of a session's records; see `session_guard`."""
+    """What seals the content of a session's records; see `session_guard`.
+
+    A number is used again where a save failed or a log is compacted: bind a record to it, and take the
+    nonce from chance.
+    """
 
     def encode(self, data: bytes, session_id: str, seq: int) -> bytes:
         """The sealed bytes. They must come back only under the same session and number."""
@@ -258,7 +262,7 @@ class FileLog:
         try:
             with _posix.refused("compact the session's log", self.path):
                 self._renew(self._all_at_once())
-        except StorageError as error:
+        except Exception as error:  # a codec's as well: the save before it is acknowledged
             logger.warning("%s was not compacted: %s", self.path.name, error)
             self._live.live = self._end  # not again at the very next save
 

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
-from resilient_agent.session.history import holder_of
+from resilient_agent.session.history import check_unsealed, holder_of
 from resilient_agent.session.log import parse
 from resilient_agent.session.record import Record, is_whole, read_line
 from resilient_agent.session.stores import _posix
@@ -90,7 +90,9 @@ def stream(fd: int, unseal: Callable[[Record], Record]) -> Iterator[Any]:
     for part in _parts(fd):
         record = read_line(os.pread(fd, part.size, part.offset))
         if isinstance(record, Record):
-            yield from unseal(record).fields["messages"][: part.messages]
+            opened = unseal(record)
+            check_unsealed(opened)
+            yield from opened.fields["messages"][: part.messages]
 
 
 class _Part(NamedTuple):
