@@ -135,6 +135,7 @@ class History:
 
     def _replaced(self, record: Record) -> None:
         fields = record.fields
+        self._add(fields["messages"])
         self.messages = list(fields["messages"])  # the list grows, the record's own does not
         self.extra = fields.get("extra", self.extra)
         self.place += 1
