@@ -1,6 +1,7 @@
 """`FileStore`: one file of JSON lines per session, on this machine.
 
-Decides how a log lies on disk: its name, who owns it, what of it counts. A session belongs to
+Decides where a log lies, what it is called and who owns it; what of it counts is the log's own
+business (`_filelog.py`). A session belongs to
 whoever holds the kernel's lock on its file: no pid, no clock, no heartbeat. A log that is not
 closed and that nobody holds is an interrupted session, whatever ended its owner.
 
