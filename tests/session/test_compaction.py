@@ -64,7 +64,7 @@ def test_a_compacted_log_has_an_owner_and_a_history(store):
     for resumes in range(3):
         with pytest.raises(LookupError), session_guard("ticket-42", store=store) as session:
             for n in range(10):
-                session.replace([text(n)])
+                session.replace([{"role": "user", **text(n)}])
             assert kinds(session.path)[0] == "compacted"
             (found,) = store.scan()
             assert (found.status, found.session_id, found.message_count) == ("live", "ticket-42", 1)
