@@ -180,9 +180,9 @@ class Controller(tenacity.BaseRetrying):
         """What became of the last call in this task or thread."""
         return last_report(self)
 
-    def switched_on(self) -> bool:
-        """Whether calls are retried at all: by the argument, the environment and the test that runs."""
-        return self.enabled and not _scope.switched_off.get() and self.limits().enabled
+    def switched_on(self, limits: Limits | None = None) -> bool:
+        """Whether calls are retried at all: by the argument, the environment (`limits`) and the test that runs."""
+        return self.enabled and not _scope.switched_off.get() and (limits or self.limits()).enabled
 
     def limits(self) -> Limits:
         """The numbers that bound a call: argument, environment or default, in this order.
@@ -258,7 +258,7 @@ class Controller(tenacity.BaseRetrying):
     ) -> Call | None:
         """The call whose first attempt has just failed; None where that was its last as well."""
         call = Call(self, fn, args, kwargs, clock)
-        if not (self.enabled and call.limits.enabled) or _scope.switched_off.get():
+        if not self.switched_on(call.limits):
             return None
         call.failed(error)
         return None if gives_up_at_once(call) else call

@@ -63,11 +63,15 @@ def asyncio_loop() -> object | None:
     return None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001 - documented for such use
 
 
+def _trio_here() -> Any:
+    """The module, if trio runs in this thread. It is asked first: as a guest it runs on top of an asyncio loop."""
+    trio = sys.modules.get("trio")
+    return trio if trio is not None and trio.lowlevel.in_trio_run() else None
+
+
 def of_event_loop() -> Callable[[], float]:
     """The clock of the event loop that runs here, to be read again and again by one call."""
-    trio = sys.modules.get("trio")
-    # trio is asked first: as a guest it runs on top of an asyncio loop.
-    if trio is not None and trio.lowlevel.in_trio_run():
+    if (trio := _trio_here()) is not None:
         of_trio: Callable[[], float] = trio.current_time
         return of_trio
     loop: Any = asyncio_loop()
@@ -76,9 +80,7 @@ def of_event_loop() -> Callable[[], float]:
 
 def callback() -> Callable[[Callable[[], object]], object]:
     """How a thread, or a signal's handler, has something called on the event loop that runs here."""
-    trio: Any = sys.modules.get("trio")
-    # trio is asked first: as a guest it runs on top of an asyncio loop.
-    if trio is not None and trio.lowlevel.in_trio_run():
+    if (trio := _trio_here()) is not None:
         call: Callable[[Callable[[], object]], object] = trio.lowlevel.current_trio_token().run_sync_soon
         return call
     loop: Any = asyncio_loop()

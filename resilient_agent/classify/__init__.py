@@ -89,12 +89,12 @@ class ErrorClassifier:
         if not isinstance(error, BaseException):
             raise TypeError(f"classify takes an exception, not {error!r}")
         args = told_by_args_alone(error)
-        if args is None or not _are_short(args):
+        if args is None or not _are_short(args) or not self._unchanged():
             return self._judged(error)
         # Python's own, with nothing behind it: a lost connection says the same each time, and there are many.
-        seen = type(error), args, registry.registered(), self._unchanged()
+        seen = type(error), args, registry.registered()
         verdict = self._known.get(seen)
-        if verdict is None or not seen[-1]:
+        if verdict is None:
             verdict = self._judged(error)
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from resilient_agent.errors import NotStorable, OutcomeUnknown, SessionClosed
-from resilient_agent.session.content import plain, write
+from resilient_agent.session.content import copied, plain, write
 from resilient_agent.session.effects import Effect, shown_arguments
 from resilient_agent.session.late import settled
+from resilient_agent.session.redact import IDS
 from resilient_agent.session.repair import repair_messages
 from resilient_agent.session.stores.file import FileLog
 
@@ -27,7 +28,6 @@ Redact = Callable[[Any], Any]
 NOT_GIVEN: Final[Any] = object()
 
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]+")
-_IDS: Final = frozenset({"id", "tool_call_id", "tool_use_id", "call_id"})
 
 
 class Core:
@@ -112,7 +112,7 @@ class Core:
         """What `redact=` makes of it. What it raises comes out, and nothing is saved."""
         if self._redact is None:
             return stored
-        made = plain(self._redact(plain(stored)), path)  # it gets a copy: else the ids could not be compared
+        made = plain(self._redact(copied(stored)), path)  # it gets a copy: else the ids could not be compared
         if _ids(made) != _ids(stored):
             raise NotStorable(path, "redact= changed an id: results are found by those, so they have to stay")
         return made
@@ -131,7 +131,7 @@ class Core:
             self._check_open()
             known = self.log.history.effects.get(key)
             if known is not None and known.finished:
-                return dataclasses.replace(known, result=plain(known.result))
+                return dataclasses.replace(known, result=copied(known.result))
             if key in self._running or (known is not None and not may_repeat):
                 raise self._unknown(key)
             arguments = shown_arguments(args, self.redacted)
@@ -156,7 +156,7 @@ class Core:
             )
             raise
         self.save("finished", {"key": key, "result": stored})
-        return plain(stored)
+        return copied(stored)
 
     def stopped(self, key: str) -> None:
         """The effect runs no more, however it ended."""
@@ -224,7 +224,7 @@ class Core:
 def _ids(value: Any) -> list[Any]:
     """The ids in a message by which calls and results find each other, in their order."""
     if isinstance(value, dict):
-        own = [value[name] for name in sorted(_IDS & value.keys()) if isinstance(value[name], str)]
+        own = [value[name] for name in sorted(IDS & value.keys()) if isinstance(value[name], str)]
         return own + [found for item in value.values() for found in _ids(item)]
     return [found for item in value for found in _ids(item)] if isinstance(value, list) else []
 

@@ -21,7 +21,7 @@ import msgspec
 
 from resilient_agent.errors import NotStorable
 
-__all__ = ["plain", "write"]
+__all__ = ["copied", "plain", "write"]
 
 DEPTH_LIMIT: Final = 200
 """Levels of nesting: no message needs more, and a value that contains itself has no end."""
@@ -77,6 +77,21 @@ def write(value: Any) -> bytes:
     except UnicodeEncodeError:
         # A lone surrogate, as a cut token leaves it: escaped it survives, raw it is no UTF-8.
         return _WRITE_ASCII(value).encode()
+
+
+def copied(value: Any) -> Any:
+    """A copy of a value in JSON's own types; quicker than copy.deepcopy, which has to expect circles.
+
+    Example:
+        >>> message = {"content": ["a"]}
+        >>> copied(message) == message, copied(message)["content"] is message["content"]
+        (True, False)
+    """
+    if type(value) is dict:
+        return {key: copied(item) for key, item in value.items()}
+    if type(value) is list:
+        return [copied(item) for item in value]
+    return value
 
 
 def _plain(value: Any, depth: int) -> Any:

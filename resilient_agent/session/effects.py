@@ -58,15 +58,15 @@ class Effect:
 
 def shown_arguments(args: Sequence[Any], redact: Callable[[Any], Any]) -> list[Any]:
     """Arguments for a record: as JSON where that is possible, else what they look like; redacted in any case."""
-    return [_cut(redact(_shown(arg))) if _is_foreign(arg) else redact(plain(arg)) for arg in args]
+    return [_shown_argument(arg, redact) for arg in args]
 
 
-def _is_foreign(arg: Any) -> bool:
+def _shown_argument(arg: Any, redact: Callable[[Any], Any]) -> Any:
     try:
-        plain(arg)
+        stored = plain(arg)
     except NotStorable:
-        return True
-    return False
+        return _cut(redact(_shown(arg)))
+    return redact(stored)  # not in the try: what a redactor refuses is not shown in another form
 
 
 def _shown(value: Any, depth: int = 0) -> Any:
@@ -75,7 +75,10 @@ def _shown(value: Any, depth: int = 0) -> Any:
         return {str(key): _shown(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset) and depth < _DEEP:
         return [_shown(item, depth + 1) for item in value]
-    return repr(value)[:_LOOKED_AT] if _is_foreign(value) else plain(value)
+    try:
+        return plain(value)
+    except NotStorable:
+        return repr(value)[:_LOOKED_AT]
 
 
 def _cut(shown: Any) -> Any:

@@ -15,6 +15,7 @@ import anyio
 
 from resilient_agent.session._core import NOT_GIVEN, Core
 from resilient_agent.session._crossing import decided
+from resilient_agent.session.content import copied
 from resilient_agent.session.effects import Effect
 from resilient_agent.session.history import Interruption
 from resilient_agent.session.pending import Pending, pending_of
@@ -40,12 +41,12 @@ class _Face:
     @property
     def messages(self) -> list[dict[str, Any]]:
         """The conversation as it is stored: a copy, so changing it changes nothing that is saved."""
-        return [_copy(message) for message in self._core.log.history.messages]
+        return [copied(message) for message in self._core.log.history.messages]
 
     @property
     def extra(self) -> dict[str, Any]:
         """The state that was set beside the messages: a copy."""
-        return {key: _copy(value) for key, value in self._core.log.history.extra.items()}
+        return {key: copied(value) for key, value in self._core.log.history.extra.items()}
 
     @property
     def resumed(self) -> bool:
@@ -97,7 +98,7 @@ class _Face:
         """
         core = self._core
         chosen = window(core.log.history.messages, last=last, max_tokens=max_tokens, count=count, dialect=core.dialect)
-        return [_copy(message) for message in chosen]
+        return [copied(message) for message in chosen]
 
     def idempotency_key(self, name: str) -> str:
         """A key for a service that recognises repeated requests: 32 hexadecimal digits.
@@ -280,12 +281,3 @@ def _name(fn: Callable[..., Any]) -> str:
     while (inner := getattr(fn, "func", None)) is not None:
         fn = inner
     return str(getattr(fn, "__qualname__", type(fn).__qualname__))
-
-
-def _copy(value: Any) -> Any:
-    """A copy of a JSON value: several times quicker than copy.deepcopy, which has to expect circles."""
-    if type(value) is dict:
-        return {key: _copy(item) for key, item in value.items()}
-    if type(value) is list:
-        return [_copy(item) for item in value]
-    return value

@@ -53,7 +53,6 @@ _REASONS: Final = {
     "Terminated": "terminated",
     "Deferred": "deferred",
 }
-_CANCELLED: Final = ("CancelledError", "Cancelled")
 _LOOKS: Final = 0.05  # seconds between two looks at a session that somebody else holds
 
 
@@ -140,8 +139,9 @@ def session_guard(
     if unknown:
         raise TypeError(f"session_guard does not know {', '.join(sorted(unknown))}")
     opened = open_store(store)
-    if options.get("durability") is not None:
-        opened = FileStore(opened.folder, durability=options["durability"] or opened.durability)
+    durability = options.get("durability")
+    if durability is not None:
+        opened = FileStore(opened.folder, durability=durability)
     opened.path(session_id)  # a bad id is refused here, where it was written
     return SessionGuard(opened, session_id, keep=keep, resume=resume, **options)
 
@@ -250,7 +250,7 @@ class SessionGuard:
                 if pause is None:
                     raise
             clock.sleep(pause)
-        self._entered(core, _raise_terminated)
+        self._entered(core, _raise_terminated if self._sigterm else None)
         return Session(core)
 
     async def __aenter__(self) -> AsyncSession:
@@ -265,18 +265,20 @@ class SessionGuard:
                 if pause is None:
                     raise
             await clock.async_sleep(pause)
-        if self._sigterm:
-            scope = self._scope = anyio.CancelScope()
-            in_loop = clock.callback()
-
-            def cancel() -> None:
-                in_loop(scope.cancel)
-
-            self._entered(core, cancel)
-            scope.__enter__()
-        else:
-            self._entered(core, None)
+        self._entered(core, self._cancelling() if self._sigterm else None)
+        if self._scope is not None:
+            self._scope.__enter__()
         return AsyncSession(core)
+
+    def _cancelling(self) -> Callable[[], None]:
+        """What cancels the body, from a signal's handler."""
+        scope = self._scope = anyio.CancelScope()
+        in_loop = clock.callback()
+
+        def cancel() -> None:
+            in_loop(scope.cancel)
+
+        return cancel
 
     def _claim(self) -> Core:
         log = self._store.claim(self._session_id, admit=self._begins_afresh, codec=self._codec)
@@ -301,7 +303,7 @@ class SessionGuard:
     def _entered(self, core: Core, on_sigterm: Callable[[], None] | None) -> None:
         """What holds for as long as the guard does."""
         try:
-            if self._sigterm and on_sigterm is not None:
+            if on_sigterm is not None:
                 self._around.callback(watch(on_sigterm))
             self._around.callback(_scope.leave, _scope.keys.set(core.key_of_call))
         except BaseException:
@@ -325,7 +327,7 @@ class SessionGuard:
         scope, self._scope = self._scope, None
         caught = scope is not None and scope.__exit__(kind, error, tb)
         terminated = scope is not None and scope.cancel_called
-        if terminated and type(error).__name__ in _CANCELLED:  # by us, or by the guard around this one
+        if terminated and _reason(error) == "cancelled":  # by us, or by the guard around this one
             ended = Terminated()
         ending = _ending(ended)
         with _second_to(error):
@@ -378,11 +380,14 @@ def _pause(error: SessionBusy | Deferred, left: float) -> float | None:
     return min(_LOOKS, left) if left > 0 else None
 
 
+def _reason(error: BaseException | None) -> str:
+    return _REASONS.get(type(error).__name__, "exception")
+
+
 def _ending(error: BaseException | None) -> dict[str, Any] | None:
     """What is written down of how the body ended; None where it ended well."""
     if error is None:
         return None
-    reason = _REASONS.get(type(error).__name__, "exception")
     told: BaseException = error
     not_before, attempts = None, 0
     if isinstance(error, Deferred):
@@ -391,7 +396,7 @@ def _ending(error: BaseException | None) -> dict[str, Any] | None:
     report = report_of(told)
     if report is not None:
         attempts = report.requests
-    return interruption_fields(reason, told, verdict, attempts=attempts, not_before=not_before)
+    return interruption_fields(_reason(error), told, verdict, attempts=attempts, not_before=not_before)
 
 
 @contextlib.contextmanager

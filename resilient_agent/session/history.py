@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Iterable
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from resilient_agent.errors import SessionSealed, UnsupportedFormat
 from resilient_agent.session.effects import Effect
-from resilient_agent.session.record import FORMAT, Record
+from resilient_agent.session.record import FORMAT, Kind, Record
 from resilient_agent.verdict import Classification, ErrorType
 
 __all__ = ["History", "Interruption", "Status", "check_unsealed", "holder_of", "interruption_fields"]
@@ -237,12 +237,7 @@ class History:
 
 _PROMPTS: Final = ("user", "system", "developer")
 _ENDS: Final = frozenset({"interrupted", "closed"})
-_KINDS: Final = frozenset(
-    {
-        "opened", "appended", "replaced", "repaired", "extra", "started", "finished", "forgotten",
-        "interrupted", "closed", "compacted",
-    }
-)  # fmt: skip
+_KINDS: Final = frozenset(get_args(Kind))
 
 
 def _is_prompt(message: Any) -> bool:

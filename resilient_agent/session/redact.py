@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-__all__ = ["REDACTED", "redact_secrets"]
+__all__ = ["IDS", "REDACTED", "redact_secrets"]
 
 REDACTED: Final = "[redacted]"
 """What stands in a secret's place."""
@@ -27,7 +27,7 @@ _NAMES: Final = frozenset(
 _HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
 """Headers, which some libraries give as lists of values. Under other names a list may be anything: a schema."""
 
-_IDS: Final = frozenset({"id", "tool_call_id", "tool_use_id", "call_id"})
+IDS: Final = frozenset({"id", "tool_call_id", "tool_use_id", "call_id"})
 """Names of fields that are never touched: results find their calls by them."""
 
 _FORMS: Final = (
@@ -111,7 +111,7 @@ def _redacted(name: Any, value: Any) -> Any:
         return REDACTED
     if isinstance(value, list) and isinstance(name, str) and name.lower() in _HEADERS:
         return [_redacted(name, item) for item in value]
-    return value if name in _IDS and isinstance(value, str) else redact_secrets(value)
+    return value if name in IDS and isinstance(value, str) else redact_secrets(value)
 
 
 def _holds_secrets(name: Any) -> bool:

@@ -39,6 +39,8 @@ from resilient_agent.session.dialects._pairing import (
     by_place,
     is_marker,
     joined,
+    open_calls,
+    role_of,
     says_nothing,
     settle,
     was_cut,
@@ -74,7 +76,7 @@ def repair(messages: Sequence[Any]) -> list[Any]:
     repaired: list[Any] = []
     due: list[Slot] = []
     for place, message in enumerate(kept):
-        if _role(message) == "user":
+        if role_of(message) == "user":
             repaired.extend(_with_results(message, place, due))
         else:
             repaired.extend(_with_results(None, place, due))
@@ -87,7 +89,7 @@ def units(messages: Sequence[Any]) -> list[Unit]:
     """From each user message that brings no results up to the next one: nothing else may come first."""
     found: list[Unit] = []
     for place, message in enumerate(messages):
-        is_head = _role(message) == "user" and not _results(message)
+        is_head = role_of(message) == "user" and not _results(message)
         if is_head or not found:
             found.append(Unit(place, place + 1, is_head))
         else:
@@ -99,21 +101,15 @@ def standing(messages: Sequence[Any]) -> Standing:
     """Who is to speak next."""
     cut = bool(messages) and _is_cut(messages[-1])
     kept = _cleaned(messages)
-    latest = max((place for place, message in enumerate(kept) if _role(message) == "assistant"), default=None)
-    calls = tuple(slot.call for slot in _slots(kept) if slot.open and slot.call.place == latest)
+    calls = open_calls(_slots(kept), kept)
     for message in reversed(repair(messages)):
-        role = _role(message)
+        role = role_of(message)
         if role == "assistant":
             return Standing("model", cut, calls)
         if role == "user":
             only_results = bool(_results(message)) and len(_results(message)) == len(_blocks(message))
             return Standing("results" if only_results else "user", cut, calls)
     return Standing("nobody", cut, calls)
-
-
-def _role(message: Any) -> Any:
-    role = message.get("role") if isinstance(message, dict) else None
-    return role if isinstance(role, str) else None
 
 
 def _blocks(message: Any) -> list[Any]:
@@ -133,14 +129,14 @@ def _id(block: dict[str, Any], key: str) -> str | None:
 
 def _tool_uses(message: Any) -> list[dict[str, Any]]:
     """The client's calls in an assistant's message."""
-    if _role(message) != "assistant":
+    if role_of(message) != "assistant":
         return []
     return [block for block in _blocks(message) if _type(block) == "tool_use" and _id(block, "id") is not None]
 
 
 def _results(message: Any) -> list[dict[str, Any]]:
     """The results that a user message brings."""
-    if _role(message) != "user":
+    if role_of(message) != "user":
         return []
     return [block for block in _blocks(message) if _is_result(block)]
 
@@ -157,7 +153,7 @@ def _map_assistants(messages: Sequence[Any], change: Callable[[int, dict[str, An
     """The messages, with other blocks in the assistant's; without those that then say nothing."""
     mapped: list[Any] = []
     for place, message in enumerate(messages):
-        if _role(message) != "assistant":
+        if role_of(message) != "assistant":
             mapped.append(message)
             continue
         changed = _with_blocks(message, change(place, message)) if isinstance(message.get("content"), list) else message
@@ -214,7 +210,7 @@ def _finished(blocks: list[Any]) -> list[Any]:
 
 
 def _is_cut(message: Any) -> bool:
-    if _role(message) != "assistant":
+    if role_of(message) != "assistant":
         return False
     blocks = _unblank(_blocks(message))
     stopped_thinking = _finished(blocks) != blocks
@@ -278,7 +274,7 @@ def _turns(messages: Sequence[Any]) -> list[tuple[list[int], bool]]:
     turns: list[tuple[list[int], bool]] = []
     going_on = False
     for place, message in enumerate(messages):
-        if _role(message) == "assistant":
+        if role_of(message) == "assistant":
             if going_on:
                 turns[-1][0].append(place)
             else:
@@ -288,7 +284,7 @@ def _turns(messages: Sequence[Any]) -> list[tuple[list[int], bool]]:
         elif turns:
             only_results = bool(_blocks(message)) and len(_results(message)) == len(_blocks(message))
             turns[-1] = (turns[-1][0], turns[-1][1] and only_results)
-            going_on = going_on and _role(message) == "user" and (only_results or _calls_are_made(messages, place))
+            going_on = going_on and role_of(message) == "user" and (only_results or _calls_are_made(messages, place))
     return turns
 
 

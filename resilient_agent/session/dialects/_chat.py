@@ -23,6 +23,8 @@ from resilient_agent.session.dialects._pairing import (
     by_place,
     is_marker,
     joined,
+    open_calls,
+    role_of,
     says_nothing,
     settle,
     was_cut,
@@ -94,7 +96,7 @@ def units(messages: Sequence[Any]) -> list[Unit]:
     """An assistant's message with calls and what answers it; every other message alone."""
     found: list[Unit] = []
     for place, message in enumerate(messages):
-        is_result = _role(message) in _RESULT_ROLES
+        is_result = role_of(message) in _RESULT_ROLES
         if is_result and found and _asks(messages[found[-1].start]):
             found[-1] = Unit(found[-1].start, place + 1, found[-1].head)
         else:
@@ -106,10 +108,9 @@ def standing(messages: Sequence[Any]) -> Standing:
     """Who is to speak next."""
     cut = bool(messages) and _is_cut(messages[-1])
     kept = [message for message in messages if not _is_empty(message)]
-    latest = max((place for place, message in enumerate(kept) if _role(message) == "assistant"), default=None)
-    calls = tuple(slot.call for slot in _slots(kept) if slot.open and slot.call.place == latest)
+    calls = open_calls(_slots(kept), kept)
     for message in reversed(repair(messages)):
-        role = _role(message)
+        role = role_of(message)
         if role in _RESULT_ROLES:
             return Standing("results", cut, calls)
         if role in _PROMPT_ROLES:
@@ -119,28 +120,23 @@ def standing(messages: Sequence[Any]) -> Standing:
     return Standing("nobody", cut, calls)
 
 
-def _role(message: Any) -> Any:
-    role = message.get("role") if isinstance(message, dict) else None
-    return role if isinstance(role, str) else None
-
-
 def _is_empty(message: Any) -> bool:
-    return _role(message) == "assistant" and says_nothing(message)
+    return role_of(message) == "assistant" and says_nothing(message)
 
 
 def _is_cut(message: Any) -> bool:
-    return _role(message) == "assistant" and (says_nothing(message) or was_cut(message))
+    return role_of(message) == "assistant" and (says_nothing(message) or was_cut(message))
 
 
 def _tidy(message: Any) -> Any:
     """Without an empty list of calls, which the API refuses."""
-    if _role(message) == "assistant" and message.get("tool_calls") == []:
+    if role_of(message) == "assistant" and message.get("tool_calls") == []:
         return {key: value for key, value in message.items() if key != "tool_calls"}
     return message
 
 
 def _asks(message: Any) -> bool:
-    return _role(message) == "assistant" and bool(message.get("tool_calls") or message.get("function_call"))
+    return role_of(message) == "assistant" and bool(message.get("tool_calls") or message.get("function_call"))
 
 
 def _slots(messages: Sequence[Any]) -> list[Slot]:
@@ -151,7 +147,7 @@ def _events(place: int, message: Any) -> Iterator[Call | Result]:
     answers = _result_id(message)
     if answers is not None:
         yield Result(answers, place, message, is_marker(message.get("content")))
-    elif _role(message) == "assistant" and isinstance(message.get("tool_calls"), list):
+    elif role_of(message) == "assistant" and isinstance(message.get("tool_calls"), list):
         for entry in message["tool_calls"]:
             if isinstance(entry, dict) and isinstance(entry.get("id"), str):
                 yield _call(place, entry)
@@ -166,7 +162,7 @@ def _call(place: int, entry: dict[str, Any]) -> Call:
 
 
 def _result_id(message: Any) -> str | None:
-    answers = message.get("tool_call_id") if _role(message) == "tool" else None
+    answers = message.get("tool_call_id") if role_of(message) == "tool" else None
     return answers if isinstance(answers, str) else None
 
 

@@ -22,6 +22,8 @@ __all__ = [
     "by_place",
     "is_marker",
     "joined",
+    "open_calls",
+    "role_of",
     "says_nothing",
     "settle",
     "was_cut",
@@ -182,6 +184,18 @@ def joined(units: Sequence[Unit], slots: Iterable[Slot]) -> list[Unit]:
         else:
             merged.append(unit)
     return merged
+
+
+def role_of(message: Any) -> str | None:
+    """Who speaks in a message; None where it does not say."""
+    role = message.get("role") if isinstance(message, dict) else None
+    return role if isinstance(role, str) else None
+
+
+def open_calls(slots: Iterable[Slot], messages: Sequence[Any]) -> tuple[Call, ...]:
+    """The calls of the assistant's last message whose outcome is unknown."""
+    latest = max((place for place, message in enumerate(messages) if role_of(message) == "assistant"), default=None)
+    return tuple(slot.call for slot in slots if slot.open and slot.call.place == latest)
 
 
 def is_marker(content: Any) -> bool:

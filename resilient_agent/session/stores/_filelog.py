@@ -257,14 +257,19 @@ class FileLog:
 
     def _compact(self) -> None:
         """Write the log anew, without what was replaced. Where that fails the log stays as it is, and grows."""
-        if self.history.strange or self.damage:
-            return  # what this version cannot read is not its to throw away
+        if not self._is_understood:
+            return
         try:
             with _posix.refused("compact the session's log", self.path):
                 self._renew(self._all_at_once())
         except Exception as error:  # a codec's as well: the save before it is acknowledged
             logger.warning("%s was not compacted: %s", self.path.name, error)
             self._live.live = self._end  # not again at the very next save
+
+    @property
+    def _is_understood(self) -> bool:
+        """Whether memory has all of the log. What this version cannot read is not its to throw away."""
+        return not (self.history.strange or self.damage)
 
     def _all_at_once(self) -> bytes:
         """The log as one record. Its number is that of the last: what comes next goes on from there."""
@@ -275,13 +280,17 @@ class FileLog:
 
     def _whole(self, fd: int) -> bytes:
         """What counts, to be written anew: from the file as far as it can be read, else from memory."""
-        if not (self.history.strange or self.damage):
+        if self._is_understood:
             return self._all_at_once()
         return _posix.read_all(fd)[: self._end]
 
+    @property
+    def _new(self) -> Path:
+        return self.path.with_name(self.path.name + COMPACTING)
+
     def _renew(self, content: bytes) -> None:
         """Put a new file with this content in the log's place; whoever looks finds the old one or the new one."""
-        name = self.path.with_name(self.path.name + COMPACTING)
+        name = self._new
         fd = _posix.create(name)
         try:
             _posix.lock(fd, exclusive=True)  # before anybody can find it under the session's name
@@ -298,7 +307,7 @@ class FileLog:
             raise
         self._fd, self._end, self._unnamed = fd, len(content), True
         self._found_end = self._end
-        self._live.live = self._end
+        self._live.add("compacted", {}, self._end)
         os.close(old)
         _posix.sync_folder(self.path.parent)  # where this fails, the next append has to see to it
         self._unnamed = False
@@ -308,7 +317,7 @@ class FileLog:
         if self._end == 0 and not parsed.torn:
             _posix.sync_folder(self.path.parent)  # a new file: its name has to survive as well
         with contextlib.suppress(FileNotFoundError):
-            self.path.with_name(self.path.name + COMPACTING).unlink()  # of an owner who died in mid-compaction
+            self._new.unlink()  # of an owner who died in mid-compaction
         if parsed.unended:
             _posix.write_at(fd, b"\n", self._end)
             self._end += 1

@@ -40,6 +40,10 @@ logger: Final = logging.getLogger("resilient_agent.session")
 Status = Literal["live", "interrupted", "closed"]
 
 _SUFFIX: Final = ".jsonl"
+# What a listing puts in the place of what the conversation says; see `record.CONTENT`.
+_NOTHING: Final[dict[str, Any]] = {
+    "messages": [], "extra": {}, "effects": [], "key": "", "name": "", "arguments": [], "result": None,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -313,13 +317,4 @@ def _default_folder() -> Path:
 
 def _skeleton(record: Record) -> Record:
     """A record without what the conversation says, for a fold that only asks how the session stands."""
-    nothing: dict[str, Any] = {
-        "messages": [],
-        "extra": {},
-        "effects": [],
-        "key": "",
-        "name": "",
-        "arguments": [],
-        "result": None,
-    }
-    return dataclasses.replace(record, fields={**nothing, "result": None, **without_content(record.fields)})
+    return dataclasses.replace(record, fields={**_NOTHING, **without_content(record.fields)})
