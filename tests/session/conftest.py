@@ -74,6 +74,31 @@ def start():
         process.communicate()
 
 
+FORKING = """
+for line in sys.stdin:
+    command = json.loads(line)
+    if os.fork() == 0:
+        try:
+            say(os.getpid())
+            live(*command)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.wait()
+    say(f"died {-os.waitstatus_to_exitcode(status)}")
+"""
+
+
+@pytest.fixture
+def start_nursery(start):
+    """Start code that warms up, and then forks a child for each line: it runs `live(*line)`, and `say`s how it died."""
+
+    def start_nursery(code, *arguments):
+        return start(code + FORKING, *arguments)
+
+    return start_nursery
+
+
 def python(code, *arguments):
     return {
         "args": [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, arguments)],

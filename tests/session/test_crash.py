@@ -214,16 +214,6 @@ async def warm():
         await session.append(next_said([]))
 
 asyncio.run(warm())
-for line in sys.stdin:
-    command = json.loads(line)
-    if os.fork() == 0:
-        try:
-            say(os.getpid())
-            live(*command)
-        finally:
-            os._exit(1)
-    _, status = os.wait()
-    say(f"died {-os.waitstatus_to_exitcode(status)}")
 """
 )
 
@@ -264,8 +254,8 @@ def tally():
 
 
 @pytest.fixture
-def nursery(start, folder, tally):
-    return Nursery(start(NURSERY), folder, tally)
+def nursery(start_nursery, folder, tally):
+    return Nursery(start_nursery(NURSERY), folder, tally)
 
 
 def repeated(short, long):

@@ -142,17 +142,6 @@ with tempfile.TemporaryDirectory() as folder, new_clients()[0] as client:
     live("with", folder, "warm", 0)  # everything is imported once
 clients = new_clients()
 say("warm")
-for line in sys.stdin:
-    command = json.loads(line)
-    if os.fork() == 0:
-        try:
-            say(os.getpid())
-            live(*command)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    _, status = os.wait()
-    say(f"died {-os.waitstatus_to_exitcode(status)}")
 """
 
 
@@ -235,9 +224,9 @@ class Agents:
 
 
 @pytest.fixture
-def agents(start, store):
+def agents(start_nursery, store):
     with FakeLLM(model) as llm:
-        agents = Agents(start(AGENT, llm.openai_base_url, json.dumps(QUESTIONS), UNKNOWN), store)
+        agents = Agents(start_nursery(AGENT, llm.openai_base_url, json.dumps(QUESTIONS), UNKNOWN), store)
         yield agents
         agents.tell()
 
