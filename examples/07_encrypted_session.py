@@ -27,7 +27,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from resilient_agent import SessionSealed, interrupted_sessions, redact_secrets, session_guard
+from resilient_agent import FileStore, SessionSealed, interrupted_sessions, redact_secrets, session_guard
 
 MESSAGES: list[dict[str, Any]] = [
     {"role": "user", "content": "This is Ada Lovelace, of Marylebone. My statement shows nineteen pounds twice."},
@@ -94,7 +94,7 @@ def refused(session_id: str, folder: Path, codec: AesGcm) -> str:
 
 
 def path_of(session_id: str, folder: Path) -> Path:
-    return next(found.path for found in interrupted_sessions(folder) if found.session_id == session_id)
+    return FileStore(folder).path(session_id)
 
 
 def move(taken: Path, from_line: int, into: Path, to_line: int) -> None:

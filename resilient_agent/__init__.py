@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         SessionSealed,
         StorageError,
         StorageFull,
+        StoreUnavailable,
         UnsupportedFormat,
     )
     from resilient_agent.executor import RetryExecutor
@@ -52,10 +53,17 @@ if TYPE_CHECKING:
     from resilient_agent.session.guard import discard_session, interrupted_sessions, prune_sessions, session_guard
     from resilient_agent.session.history import Interruption
     from resilient_agent.session.pending import OpenCall, Pending
+    from resilient_agent.session.recovery import claim_interrupted, recover
     from resilient_agent.session.redact import redact_secrets
     from resilient_agent.session.repair import OUTCOME_UNKNOWN, repair_messages
     from resilient_agent.session.snapshots import ConversationRecovery
-    from resilient_agent.session.stores.file import FileStore, StoredSession
+    from resilient_agent.session.stores import open_store
+    from resilient_agent.session.stores.base import SessionStore, StoredSession
+    from resilient_agent.session.stores.file import FileStore
+    from resilient_agent.session.stores.leased import LeasedStore
+    from resilient_agent.session.stores.memory import MemoryStore
+    from resilient_agent.session.stores.postgres import PostgresStore
+    from resilient_agent.session.stores.redis import RedisStore
     from resilient_agent.strategies import (
         retry_if_retryable,
         stop_before_deadline,
@@ -89,6 +97,8 @@ _ROOMS: Final = {
     "FileStore": "session.stores.file",
     "Interruption": "session.history",
     "InvalidSessionId": "errors",
+    "LeasedStore": "session.stores.leased",
+    "MemoryStore": "session.stores.memory",
     "NearMiss": "classify.explain",
     "NotStorable": "errors",
     "OUTCOME_UNKNOWN": "session.repair",
@@ -97,6 +107,8 @@ _ROOMS: Final = {
     "Pacer": "gates.pacer",
     "Pending": "session.pending",
     "Policy": "policy",
+    "PostgresStore": "session.stores.postgres",
+    "RedisStore": "session.stores.redis",
     "Resilient": "decorator",
     "ResilientAgentError": "errors",
     "RetryBudget": "gates.budget",
@@ -111,18 +123,23 @@ _ROOMS: Final = {
     "SessionLost": "errors",
     "SessionPoisoned": "errors",
     "SessionSealed": "errors",
+    "SessionStore": "session.stores.base",
     "StorageError": "errors",
     "StorageFull": "errors",
-    "StoredSession": "session.stores.file",
+    "StoreUnavailable": "errors",
+    "StoredSession": "session.stores.base",
     "UnsupportedFormat": "errors",
     "When": "classify",
     "attempts": "loop",
+    "claim_interrupted": "session.recovery",
     "current_attempt": "context",
     "discard_session": "session.guard",
     "explain": "classify.explain",
     "interrupted_sessions": "session.guard",
     "last_call": "context",
+    "open_store": "session.stores",
     "prune_sessions": "session.guard",
+    "recover": "session.recovery",
     "redact_secrets": "session.redact",
     "register": "classify.registry",
     "repair_messages": "session.repair",
@@ -160,6 +177,8 @@ __all__ = [
     "FileStore",
     "Interruption",
     "InvalidSessionId",
+    "LeasedStore",
+    "MemoryStore",
     "NearMiss",
     "NotStorable",
     "OpenCall",
@@ -167,6 +186,8 @@ __all__ = [
     "Pacer",
     "Pending",
     "Policy",
+    "PostgresStore",
+    "RedisStore",
     "Resilient",
     "ResilientAgentError",
     "RetryBudget",
@@ -181,18 +202,23 @@ __all__ = [
     "SessionLost",
     "SessionPoisoned",
     "SessionSealed",
+    "SessionStore",
     "StorageError",
     "StorageFull",
+    "StoreUnavailable",
     "StoredSession",
     "UnsupportedFormat",
     "When",
     "attempts",
+    "claim_interrupted",
     "current_attempt",
     "discard_session",
     "explain",
     "interrupted_sessions",
     "last_call",
+    "open_store",
     "prune_sessions",
+    "recover",
     "redact_secrets",
     "register",
     "repair_messages",

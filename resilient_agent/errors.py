@@ -31,6 +31,7 @@ __all__ = [
     "SessionSealed",
     "StorageError",
     "StorageFull",
+    "StoreUnavailable",
     "UnsupportedFormat",
 ]
 
@@ -171,9 +172,10 @@ class SessionClosed(SessionError):
 
 
 class SessionLost(SessionError):
-    """The session's log was deleted or replaced under a live guard, or belongs to a parent process.
+    """The session is not this guard's any more.
 
-    Nothing of what was just handed over is stored.
+    Its log was deleted or replaced, or belongs to a parent process; in a database, its lease ran out, or another
+    worker has taken it over. Nothing of what was just handed over is stored.
     """
 
 
@@ -243,3 +245,11 @@ class StorageError(ResilientAgentError, OSError):
 
 class StorageFull(StorageError):
     """No room: disk full, quota used up, or the file may not grow. What was acknowledged is intact."""
+
+
+class StoreUnavailable(StorageError):
+    """The database that keeps the sessions did not answer, again and again, for as long as the store has patience.
+
+    What was acknowledged is in it. Whether the save that raised this is, nobody can know; saved again it is
+    there once. An owner whose database stays away for longer than the lease runs loses the session.
+    """

@@ -27,6 +27,7 @@ MADE = {
     "OutcomeUnknown": ("charge-1", "pay", [5, "EUR"], datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.UTC)),
     "UnsupportedFormat": ("format 9 is newer than this library",),
     "StorageError": (errno.EACCES, "Permission denied", "/var/sessions/x.jsonl"),
+    "StoreUnavailable": (errno.EHOSTUNREACH, "the store did not answer for 10 s", "postgresql://db/agents"),
     "StorageFull": (errno.ENOSPC, "No space left on device", "/var/sessions/x.jsonl"),
 }
 WAYS = {

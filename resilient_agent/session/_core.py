@@ -20,7 +20,7 @@ from resilient_agent.session.effects import Effect, shown_arguments
 from resilient_agent.session.late import settled
 from resilient_agent.session.redact import IDS
 from resilient_agent.session.repair import repair_messages
-from resilient_agent.session.stores.file import FileLog
+from resilient_agent.session.stores.base import SessionLog
 
 __all__ = ["NOT_GIVEN", "Core", "Redact"]
 
@@ -40,7 +40,7 @@ class Core:
         redact: what a value looks like on the disk.
     """
 
-    def __init__(self, session_id: str, log: FileLog, *, repair: str | None, redact: Redact | None) -> None:
+    def __init__(self, session_id: str, log: SessionLog, *, repair: str | None, redact: Redact | None) -> None:
         self.session_id = session_id
         self.log = log
         self.interruption = None if log.afresh else log.interruption

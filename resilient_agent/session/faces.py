@@ -114,8 +114,11 @@ class _Face:
         return self._core.log.damage
 
     @property
-    def path(self) -> Path:
-        """The session's log: JSON lines, to be read with `jq` or `tail -f`, and not to be written."""
+    def path(self) -> Path | None:
+        """The session's log: JSON lines, to be read with `jq` or `tail -f`, and not to be written.
+
+        None where it is kept in a database.
+        """
         return self._core.log.path
 
     def __reduce__(self) -> NoReturn:
@@ -142,7 +145,8 @@ class Session(_Face):
         Raises:
             NotStorable: something in it is no JSON; nothing stored is touched.
             StorageFull, StorageError: it is not stored; all before it is, and the next may be tried.
-            SessionLost: the log was deleted or replaced.
+            SessionLost: another worker has the session, its lease ran out, or its log was deleted or replaced.
+            StoreUnavailable: the database did not answer. It may be stored; saved again it is there once.
             SessionClosed: the guard was left.
         """
         self._core.append([self._core.taken(message)])

@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import logging
 import os
+import weakref
 from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import Any, Final, TypedDict, Unpack
@@ -19,7 +20,7 @@ import anyio
 
 from resilient_agent import _scope, clock
 from resilient_agent.classify import ErrorClassifier
-from resilient_agent.errors import Deferred, SessionBusy
+from resilient_agent.errors import Deferred, SessionBusy, SessionLost
 from resilient_agent.report import report_of
 from resilient_agent.session._core import Core, Redact
 from resilient_agent.session._crossing import decided
@@ -28,20 +29,21 @@ from resilient_agent.session.dialects import dialect_for
 from resilient_agent.session.faces import AsyncSession, Session
 from resilient_agent.session.history import History, interruption_fields
 from resilient_agent.session.resuming import Resume, Terms
-from resilient_agent.session.stores.file import Codec, Durability, FileStore, Status, StoredSession
+from resilient_agent.session.stores import open_store
+from resilient_agent.session.stores.base import Codec, SessionStore, StoredSession, StoredStatus, check_session_id
+from resilient_agent.session.stores.file import Durability, FileStore
 
 __all__ = [
     "SessionGuard",
     "discard_session",
     "interrupted_sessions",
-    "open_store",
     "prune_sessions",
     "session_guard",
 ]
 
 logger: Final = logging.getLogger("resilient_agent.session")
 
-Store = FileStore | str | os.PathLike[str] | None
+Store = SessionStore | str | os.PathLike[str] | None
 
 _CLASSIFIER: Final = ErrorClassifier()
 _REASONS: Final = {
@@ -84,8 +86,9 @@ def session_guard(
 
     Args:
         session_id: any text but the empty one. `a/b`, `a_b`, `A/b` are three sessions.
-        store: a `FileStore`, or the folder for one; when not given the folder that
-            `RESILIENT_AGENT_HOME` names, else the user's state directory.
+        store: a folder, the URL of a database (`postgresql://...`, `redis://...`), or a store; see `open_store`.
+            When not given, what `RESILIENT_AGENT_STORE` says, else the folder that `RESILIENT_AGENT_HOME`
+            names, else the user's state directory.
         keep: keep the record after a clean end; the next guard of this id goes on with it.
         resume: go on with what is stored; False begins with an empty conversation, `"force"` goes on
             whatever `max_resumes`, `resume_within` and a deferral say.
@@ -95,8 +98,9 @@ def session_guard(
         resume_within: seconds after which an interrupted conversation is not gone on with any more: an
             empty one begins, and a warning is logged.
         wait: seconds to wait for a session that somebody else holds, or that is deferred; 0 by default.
-        durability: `"power"` (an acknowledged save survives a power cut) or `"process"` (it survives the
-            end of the process, at a twentieth of the cost); the store's own when not given.
+        durability: of files: `"power"` (an acknowledged save survives a power cut) or `"process"` (it survives
+            the end of the process, at a twentieth of the cost); the store's own when not given. What a save to
+            a database survives is said in the database's own settings.
         repair: the dialect of the messages, `"openai-chat"`, `"openai-responses"` or `"anthropic"`;
             `"auto"` (the default) tells by themselves; None leaves the history as it is.
         redact: called with each message, extra state, effect argument and result, as JSON has it, before
@@ -116,7 +120,11 @@ def session_guard(
         SessionPoisoned: (on entering) it was resumed `max_resumes` times in a row and crashed each time.
         Deferred: (on entering) a server has named a moment before which there is no use in going on.
         SessionSealed: (on entering) it is stored sealed, and not by this codec.
-        StorageError: (on entering) the folder cannot be used; on leaving normally, it could not be removed.
+        StorageError: (on entering) the folder or the database cannot be used; on leaving normally, it could
+            not be removed. `StoreUnavailable` where a database did not answer.
+        SessionLost: (on leaving) another worker has the session, or the lease of this one ran out. In a coroutine
+            the body is cancelled at once when that happens, and this is what comes out of it in place of
+            the cancellation; in plain code the next save raises it.
 
     Example:
         >>> import tempfile
@@ -138,11 +146,8 @@ def session_guard(
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
         raise TypeError(f"session_guard does not know {', '.join(sorted(unknown))}")
-    opened = open_store(store)
-    durability = options.get("durability")
-    if durability is not None:
-        opened = FileStore(opened.folder, durability=durability)
-    opened.path(session_id)  # a bad id is refused here, where it was written
+    check_session_id(session_id)  # a bad id is refused here, where it was written
+    opened = _durable(open_store(store), options.get("durability"))
     return SessionGuard(opened, session_id, keep=keep, resume=resume, **options)
 
 
@@ -175,7 +180,7 @@ def discard_session(session_id: str, *, store: Store = None) -> bool:
 
 
 def prune_sessions(
-    *, older_than: float | datetime.timedelta, status: Status | Collection[Status], store: Store = None
+    *, older_than: float | datetime.timedelta, status: StoredStatus | Collection[StoredStatus], store: Store = None
 ) -> list[StoredSession]:
     """Remove old sessions; never one that somebody holds.
 
@@ -199,27 +204,19 @@ def prune_sessions(
     return open_store(store).prune(older_than=older_than, status=status)
 
 
-def open_store(store: Store = None) -> FileStore:
-    """The store that an argument names.
-
-    Raises:
-        TypeError: it is neither a store nor a folder.
-        ValueError: it is a URL: there are only files yet.
-    """
-    if isinstance(store, FileStore):
+def _durable(store: SessionStore, durability: Durability | None) -> SessionStore:
+    if durability is None:
         return store
-    if isinstance(store, str) and "://" in store:
-        raise ValueError(f"store={store!r} is a URL, and sessions are kept in files: give a folder")
-    if store is None or isinstance(store, str | os.PathLike):
-        return FileStore(store)
-    raise TypeError(f"store must be a FileStore or a folder, not {store!r}")
+    if not isinstance(store, FileStore):
+        raise TypeError(f"durability= is for files; what a save to {store!r} survives is said in its own settings")
+    return FileStore(store.folder, durability=durability)
 
 
 class SessionGuard:
     """What `session_guard` returns: enter it with `with` or `async with`."""
 
     def __init__(
-        self, store: FileStore, session_id: str, *, keep: bool, resume: Resume, **options: Unpack[Options]
+        self, store: SessionStore, session_id: str, *, keep: bool, resume: Resume, **options: Unpack[Options]
     ) -> None:
         self._store = store
         self._session_id = session_id
@@ -233,10 +230,18 @@ class SessionGuard:
         self._codec = _codec(options.get("codec"))
         self._sigterm = options.get("sigterm", False)
         self._core: Core | None = None
+        self._claimed: Core | None = None  # claimed, and not entered yet
+        self._unclaim: weakref.finalize[[], SessionGuard] | None = None
         self._around = contextlib.ExitStack()
         self._scope: anyio.CancelScope | None = None
+        self._ended_by: BaseException | None = None  # why we cancelled the body
 
     # In
+
+    @property
+    def session_id(self) -> str:
+        """The id, as it was given."""
+        return self._session_id
 
     def __enter__(self) -> Session:
         """Claim the session; see `session_guard`."""
@@ -265,31 +270,72 @@ class SessionGuard:
                 if pause is None:
                     raise
             await clock.async_sleep(pause)
-        self._entered(core, self._cancelling() if self._sigterm else None)
+        self._entered(core, self._bounded(core))
         if self._scope is not None:
             self._scope.__enter__()
         return AsyncSession(core)
 
-    def _cancelling(self) -> Callable[[], None]:
-        """What cancels the body, from a signal's handler."""
-        scope = self._scope = anyio.CancelScope()
-        in_loop = clock.callback()
+    def _bounded(self, core: Core) -> Callable[[], None] | None:
+        """A scope around the body, where something may have to end it: SIGTERM, or that the session is lost.
 
-        def cancel() -> None:
+        Returns:
+            What SIGTERM calls, if anything.
+        """
+        scope, in_loop = anyio.CancelScope(), clock.callback()
+
+        def end(reason: BaseException) -> None:
+            self._ended_by = self._ended_by or reason
             in_loop(scope.cancel)
 
-        return cancel
+        if core.log.attend(end, in_loop) or self._sigterm:
+            self._scope = scope
+        return (lambda: end(Terminated())) if self._sigterm else None
 
-    def _claim(self) -> Core:
-        log = self._store.claim(self._session_id, admit=self._begins_afresh, codec=self._codec)
+    def claim_interrupted(self) -> bool:
+        """Claim the session now, if it is interrupted and nobody has it; `claim_interrupted` is for users.
+
+        Raises:
+            What entering raises, but for `SessionBusy`.
+        """
+        try:
+            core = self._claim(only_interrupted=True)
+        except (SessionBusy, _NotInterruptedError):
+            return False
+        self._claimed = core
+        # Whoever drops the guard without having entered it gives the session back.
+        self._unclaim = weakref.finalize(self, core.abandon)
+        return True
+
+    def give_back(self) -> None:
+        """Leave a session as it was found that was claimed and not entered."""
+        if self._claimed is not None:
+            self._taken().abandon()
+
+    def _taken(self) -> Core:
+        core, self._claimed = self._claimed, None
+        assert core is not None  # noqa: S101 - asked for by those who know
+        assert self._unclaim is not None  # noqa: S101 - goes with it
+        self._unclaim.detach()
+        return core
+
+    def _claim(self, *, only_interrupted: bool = False) -> Core:
+        if self._claimed is not None:
+            return self._taken()
+
+        def begins_afresh(history: History, now: datetime.datetime) -> bool:
+            if only_interrupted and history.interruption is None:
+                raise _NotInterruptedError
+            return self._begins_afresh(history, now)
+
+        log = self._store.claim(self._session_id, admit=begins_afresh, codec=self._codec)
         try:
             return Core(self._session_id, log, repair=self._repair, redact=self._redact)
         except BaseException:
             log.abandon()
             raise
 
-    def _begins_afresh(self, history: History) -> bool:
-        now, interruption = clock.now(), history.interruption
+    def _begins_afresh(self, history: History, now: datetime.datetime) -> bool:
+        interruption = history.interruption
         afresh = self._terms.begins_afresh(history, self._session_id, now)
         if afresh and self._terms.resume is True and interruption is not None:
             ago = (now - interruption.at).total_seconds()
@@ -324,21 +370,34 @@ class SessionGuard:
     ) -> None:
         """End the session as the body ended, whatever is cancelled meanwhile."""
         core, ended = self._leaving(), error
-        scope, self._scope = self._scope, None
-        caught = scope is not None and scope.__exit__(kind, error, tb)
-        terminated = scope is not None and scope.cancel_called
-        if terminated and _reason(error) == "cancelled":  # by us, or by the guard around this one
-            ended = Terminated()
+        caught = self._left_scope(kind, error, tb)
+        if isinstance(self._ended_by, Terminated) and _reason(error) == "cancelled":  # by us, or the guard around this
+            ended = self._ended_by
         ending = _ending(ended)
-        with _second_to(error):
+        with _second_to(self._ended_by if caught else error):
             if isinstance(error, GeneratorExit):
                 # A coroutine or generator that is being closed may not await any more.
                 core.leave(ending, keep=self._keep)
                 return
             with anyio.CancelScope(shield=True):
                 await decided(lambda: core.leave(ending, keep=self._keep), must=True)
-        if caught or (terminated and error is None):
-            raise Terminated
+        if self._ended_by is not None and (caught or error is None):
+            raise self._ended_by
+
+    def _left_scope(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> bool:
+        """Leave the scope around the body; whether what ends it is our own cancellation."""
+        scope, self._scope = self._scope, None
+        if scope is None:
+            return False
+        try:
+            return scope.__exit__(kind, error, tb)
+        except RuntimeError:
+            # An async generator that was dropped is closed in another task than it ran in.
+            if isinstance(error, GeneratorExit):
+                return False
+            raise
 
     def _leaving(self) -> Core:
         core, self._core = self._core, None
@@ -346,6 +405,10 @@ class SessionGuard:
             raise RuntimeError("this guard is not entered")
         self._around.close()
         return core
+
+
+class _NotInterruptedError(Exception):
+    """The session ended well, or somebody else has dealt with it meanwhile."""
 
 
 def _raise_terminated() -> None:
@@ -407,6 +470,8 @@ def _second_to(error: BaseException | None) -> Iterator[None]:
     except Exception as ending:
         if error is None:
             raise
+        if isinstance(ending, SessionLost) and isinstance(error, SessionLost):
+            return
         # Not logger.exception: the traceback would repeat what the body raised, prompts and all.
         logger.error("the session could not be marked as interrupted (it will be found all the same): %s", ending)  # noqa: TRY400
         with contextlib.suppress(Exception):

@@ -52,6 +52,18 @@ class Interruption:
     resumes: int = 0
     not_before: datetime.datetime | None = None
 
+    def as_fields(self) -> dict[str, Any]:
+        """The fields of an `interrupted` record that says this; `resumes` is counted by the fold."""
+        return {
+            "reason": self.reason,
+            "error": self.error,
+            "verdict": None if self.verdict is None else self.verdict.value,
+            "rule": self.rule,
+            "because": self.because,
+            "attempts": self.attempts,
+            "not_before": None if self.not_before is None else self.not_before.isoformat(),
+        }
+
 
 @dataclasses.dataclass(slots=True)
 class History:

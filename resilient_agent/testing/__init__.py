@@ -1,4 +1,6 @@
-"""Decides what users' tests may import from here: a model server that fails on a script, and time that stands still.
+"""Decides what users' tests may import from here.
+
+A model server that fails on a script, time that stands still, and what a store of sessions has to keep.
 
 The server must not reach into the rest of the library: an agent is tested from outside, over a socket.
 """
@@ -14,6 +16,7 @@ from resilient_agent.testing._steps import (
     StreamError,
     ToolCall,
 )
+from resilient_agent.testing.contract import MakeStore, Promise, store_contract
 from resilient_agent.testing.fake_llm import FakeLLM, Script
 from resilient_agent.testing.waiting import Waits, no_waiting, switched_off
 
@@ -22,6 +25,8 @@ __all__ = [
     "CutStream",
     "FakeLLM",
     "Hang",
+    "MakeStore",
+    "Promise",
     "Request",
     "Reset",
     "Script",
@@ -31,5 +36,6 @@ __all__ = [
     "ToolCall",
     "Waits",
     "no_waiting",
+    "store_contract",
     "switched_off",
 ]

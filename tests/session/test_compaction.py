@@ -193,7 +193,7 @@ def test_a_stream_gives_what_the_fold_gives(tmp_path_factory, steps, kept):  # B
         number += count
         if kind == "afresh":
             log.release()
-            log = store.claim("ticket-42", admit=lambda _: True)
+            log = store.claim("ticket-42", admit=lambda *_: True)
         elif kind == "extra":
             log.append("extra", {"extra": {"n": number}})
         elif kind == "repaired":

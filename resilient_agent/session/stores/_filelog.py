@@ -11,21 +11,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
-import socket
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from resilient_agent import clock
-from resilient_agent.errors import SessionClosed, SessionLost, SessionSealed
+from resilient_agent.errors import SessionClosed, SessionLost
 from resilient_agent.session.history import History
 from resilient_agent.session.log import Parsed, parse
-from resilient_agent.session.record import FORMAT, Kind, Record, unsealed, write_line
-from resilient_agent.session.stores import _posix
+from resilient_agent.session.record import Kind, Record, write_line
+from resilient_agent.session.stores import _posix, base
+from resilient_agent.session.stores.base import Admit, Codec
 
-__all__ = ["COMPACTING", "Admit", "Codec", "Durability", "FileLog", "unsealing"]
+__all__ = ["COMPACTING", "Durability", "FileLog"]
 
 logger: Final = logging.getLogger("resilient_agent.session")
 
@@ -36,46 +35,8 @@ Durability = Literal["power", "process"]
 """power: what is acknowledged survives a power cut. process: it survives the end of the process, however it
 comes, and not a power cut; a save costs a twentieth of that."""
 
-Admit = Callable[[History], bool]
-"""Says of a stored session whether its new owner begins it anew; raises where there is to be no new owner."""
-
 _GROWING: Final = frozenset({"appended", "replaced", "repaired", "extra"})  # at an end nobody waits for order
 _SLACK: Final = 1 << 16  # bytes: smaller logs are not worth the trouble
-
-
-class Codec(Protocol):
-    """What seals the content of a session's records; see `session_guard`.
-
-    A number is used again where a save failed or a log is compacted: bind a record to it, and take the
-    nonce from chance.
-    """
-
-    def encode(self, data: bytes, session_id: str, seq: int) -> bytes:
-        """The sealed bytes. They must come back only under the same session and number."""
-
-    def decode(self, data: bytes, session_id: str, seq: int) -> bytes:
-        """What was sealed. Raises whatever it likes where key, session or number do not fit."""
-
-
-def unsealing(codec: Codec | None, session_id: str) -> Callable[[Record], Record]:
-    """What makes records readable with this codec; without one they are left as they are.
-
-    Raises (when it is called):
-        SessionSealed: the codec has another key, or the record is another session's.
-    """
-
-    def unseal(record: Record) -> Record:
-        if codec is None or "sealed" not in record.fields:
-            return record
-        try:
-            return unsealed(record, lambda data, seq: codec.decode(data, session_id, seq))
-        except Exception as error:
-            raise SessionSealed(
-                f"record {record.seq} of session {session_id!r} cannot be unsealed by this codec "
-                f"({type(error).__name__}): is it the same key, and the session's own log?"
-            ) from error
-
-    return unseal
 
 
 class FileLog:
@@ -110,7 +71,7 @@ class FileLog:
             self.damage = parsed.damage
             self.was = self.history.status
             self.interruption = self.history.interruption
-            self.afresh = admit(self.history)
+            self.afresh = admit(self.history, clock.now())
             self._mend(fd, parsed)
         self._found_end = self._end
         self._open()
@@ -140,6 +101,22 @@ class FileLog:
         self._unsettled = False
         if self._end > 2 * self._live.live + _SLACK and kind in _GROWING:
             self._compact()
+
+    def renew(self) -> None:
+        """The kernel's lock needs no word from its owner; this says whether it is still of use.
+
+        Raises:
+            SessionLost: the file was deleted or replaced.
+        """
+        self._check_place(self._check_ours())
+
+    def attend(
+        self,
+        lost: Callable[[SessionLost], object],  # noqa: ARG002 - nobody is told of what cannot be
+        beat: Callable[[Callable[[], object]], object] | None,  # noqa: ARG002
+    ) -> bool:
+        """The kernel's lock ends with the process, and not before: there is nothing to be told."""
+        return False
 
     def release(self) -> None:
         """Stop being the owner. Idempotent."""
@@ -192,7 +169,7 @@ class FileLog:
             )
 
     def _fold(self, parsed: Parsed) -> History:
-        return History.of(map(unsealing(self._codec, self._session_id), parsed.records))
+        return History.of(map(base.unsealing(self._codec, self._session_id), parsed.records))
 
     def _next(self, kind: Kind, fields: dict[str, Any]) -> tuple[Record, bytes]:
         """The record that comes next, and its line."""
@@ -274,7 +251,7 @@ class FileLog:
     def _all_at_once(self) -> bytes:
         """The log as one record. Its number is that of the last: what comes next goes on from there."""
         history = self.history
-        fields = {**history.compacted(), **self._owner()}
+        fields = {**history.compacted(), **base.process()}
         record = Record(history.seq, history.epoch, clock.now(), len(history.messages), "compacted", fields)
         return self._line(record)
 
@@ -333,17 +310,10 @@ class FileLog:
                 place.reason,
             )
 
-    def _owner(self) -> dict[str, Any]:
-        return {"pid": self._pid, "host": socket.gethostname()}
-
     def _open(self) -> None:
         """Write down who owns the session from now on."""
-        fields = {"format": FORMAT, "session_id": self._session_id, **self._owner()}
-        fields |= self.history.opening(afresh=self.afresh)
-        if self.afresh or not self.history.born:
-            fields["born"] = secrets.token_hex(8)
         self.history.epoch += 1
-        self.append("opened", fields)
+        self.append("opened", base.opening(self.history, self._session_id, afresh=self.afresh))
 
 
 # A forked child has a copy of every descriptor, and a copy holds the lock: without this a session

@@ -16,59 +16,34 @@ import dataclasses
 import datetime
 import errno
 import hashlib
+import itertools
 import logging
 import os
 import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 import platformdirs
 
 from resilient_agent import clock
-from resilient_agent.errors import InvalidSessionId, SessionBusy, StorageError, UnsupportedFormat
-from resilient_agent.session.history import History, Interruption
+from resilient_agent.errors import SessionBusy, StorageError, UnsupportedFormat
+from resilient_agent.session.history import History
 from resilient_agent.session.log import parse
 from resilient_agent.session.record import Record, without_content
-from resilient_agent.session.stores import _posix, _reading
-from resilient_agent.session.stores._filelog import Admit, Codec, Durability, FileLog, unsealing
+from resilient_agent.session.stores import _posix, _reading, base, lease
+from resilient_agent.session.stores._filelog import Durability, FileLog
+from resilient_agent.session.stores.base import Admit, Codec, StoredSession, StoredStatus
 
-__all__ = ["Codec", "Durability", "FileLog", "FileStore", "Status", "StoredSession"]
+__all__ = ["Durability", "FileLog", "FileStore"]
 
 logger: Final = logging.getLogger("resilient_agent.session")
-
-Status = Literal["live", "interrupted", "closed"]
 
 _SUFFIX: Final = ".jsonl"
 # What a listing puts in the place of what the conversation says; see `record.CONTENT`.
 _NOTHING: Final[dict[str, Any]] = {
     "messages": [], "extra": {}, "effects": [], "key": "", "name": "", "arguments": [], "result": None,
 }  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class StoredSession:
-    """A session as a listing shows it.
-
-    Attributes:
-        session_id: its id.
-        status: `"live"` (somebody holds it), `"interrupted"` or `"closed"` (ended well, and kept).
-        message_count: how many messages it has.
-        saved_at: when the last of it was saved; aware, UTC.
-        interruption: how it ended badly, or None.
-        path: its log.
-    """
-
-    session_id: str
-    status: Status
-    message_count: int
-    saved_at: datetime.datetime
-    interruption: Interruption | None
-    path: Path
-
-
-def _goes_on(_: History) -> bool:
-    return False
 
 
 class FileStore:
@@ -100,7 +75,7 @@ class FileStore:
     def __repr__(self) -> str:
         return f"FileStore({str(self.folder)!r})"
 
-    def claim(self, session_id: str, *, admit: Admit = _goes_on, codec: Codec | None = None) -> FileLog:
+    def claim(self, session_id: str, *, admit: Admit = base.goes_on, codec: Codec | None = None) -> FileLog:
         """Become the owner of a session, new or stored.
 
         Args:
@@ -126,12 +101,15 @@ class FileStore:
         try:
             return FileLog(fd, path, session_id, admit=admit, durability=self.durability, codec=codec)
         except BaseException:
+            with contextlib.suppress(OSError):
+                if os.fstat(fd).st_size == 0:  # of a session that there was not, and that is not to begin
+                    _posix.remove(path)
             os.close(fd)
             raise
 
     def read(self, session_id: str, *, codec: Codec | None = None) -> History | None:
         """What is stored of a session, whoever holds it; None where there is nothing."""
-        unseal = unsealing(codec, session_id)
+        unseal = base.unsealing(codec, session_id)
         with self._reading(session_id) as fd:
             if fd is None:
                 return None
@@ -143,7 +121,7 @@ class FileStore:
 
         They are those at the moment of the first `next`.
         """
-        unseal = unsealing(codec, session_id)
+        unseal = base.unsealing(codec, session_id)
         with self._reading(session_id) as fd:
             if fd is not None:
                 yield from _reading.stream(fd, unseal)
@@ -173,6 +151,13 @@ class FileStore:
                 if found is not None:
                     yield found
 
+    def due(self, limit: int) -> list[str]:
+        """Ids of interrupted sessions that may be gone on with now, not more than so many."""
+        now = clock.now()
+        interrupted = ((found, found.interruption) for found in self.scan() if found.interruption is not None)
+        due = (found.session_id for found, how in interrupted if lease.backoff(how, now) <= 0)
+        return list(itertools.islice(due, limit))
+
     def find(self, session_id: str) -> StoredSession | None:
         """One session as a listing shows it, or None where there is none."""
         return self._look(self.path(session_id))
@@ -186,7 +171,7 @@ class FileStore:
         return self._remove(session_id, lambda _: True) is not None
 
     def prune(
-        self, *, older_than: float | datetime.timedelta, status: Status | Collection[Status]
+        self, *, older_than: float | datetime.timedelta, status: StoredStatus | Collection[StoredStatus]
     ) -> list[StoredSession]:
         """Remove the sessions that were saved last so long ago and stand so; never one that somebody holds.
 
@@ -200,15 +185,7 @@ class FileStore:
         Raises:
             ValueError: a status that is none, or that cannot be removed; a negative age.
         """
-        wanted = _prunable(status)
-        age = older_than if isinstance(older_than, datetime.timedelta) else datetime.timedelta(seconds=older_than)
-        if age < datetime.timedelta(0):
-            raise ValueError(f"older_than must not be negative, not {older_than!r}")
-        before = clock.now() - age
-
-        def due(found: StoredSession) -> bool:
-            return found.status in wanted and found.saved_at <= before
-
+        due = base.prunable(older_than, status, clock.now())
         removed = []
         for found in self.scan():
             if due(found):
@@ -234,7 +211,7 @@ class FileStore:
 
     def path(self, session_id: str) -> Path:
         """Where a session's log lies: a readable part, and a hash that tells `a/b` from `a_b`."""
-        _check_id(session_id)
+        base.check_session_id(session_id)
         readable = re.sub(r"[^A-Za-z0-9_-]+", "-", session_id)[:40].strip("-")
         digest = hashlib.blake2b(session_id.encode(), digest_size=10).hexdigest()
         return self.folder / f"{readable or 'session'}-{digest}{_SUFFIX}"
@@ -280,7 +257,7 @@ def _summary(path: Path, ends: _reading.Ends, *, live: bool) -> StoredSession | 
     except UnsupportedFormat as error:
         logger.warning("%s is left out: %s", path, error)
         return None
-    ended: Status = "closed" if history.status == "closed" else "interrupted"
+    ended: StoredStatus = "closed" if history.status == "closed" else "interrupted"
     return StoredSession(
         session_id=str(ends.first.fields.get("session_id")),
         status="live" if live else ended,
@@ -289,24 +266,6 @@ def _summary(path: Path, ends: _reading.Ends, *, live: bool) -> StoredSession | 
         interruption=None if live else history.interruption,
         path=path,
     )
-
-
-def _prunable(status: Status | Collection[Status]) -> frozenset[str]:
-    wanted = frozenset([status] if isinstance(status, str) else status)
-    if not wanted or not wanted <= {"interrupted", "closed"}:
-        raise ValueError(f'status names what may go, "closed" or "interrupted" or both, not {status!r}')
-    return wanted
-
-
-def _check_id(session_id: object) -> None:
-    if not isinstance(session_id, str):
-        raise TypeError(f"a session id is a string, not {session_id!r}: write str(...) if that is meant")
-    if not session_id:
-        raise InvalidSessionId("a session id must not be empty: is the variable that it comes from set?")
-    try:
-        session_id.encode()
-    except UnicodeEncodeError:
-        raise InvalidSessionId(f"the session id {session_id!r} has a lone surrogate: it is no valid text") from None
 
 
 def _default_folder() -> Path:

@@ -1,0 +1,114 @@
+"""`Keeper`: renews the leases that this process holds, and says when one can be relied on no more.
+
+Two threads for a store, while anything is held: one asks the store, and may have to wait for it; the other
+only looks at the clock, so that an owner stops in time also while the store does not answer. Both are no
+event loop's: a loop that is blocked for a minute by a tool keeps its sessions. Does not know what
+a lease is, nor how it is renewed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Final, Generic, Protocol, TypeVar
+
+from resilient_agent import clock
+
+__all__ = ["Keeper"]
+
+logger: Final = logging.getLogger("resilient_agent.session")
+
+_SOONER: Final = 0.1
+"""Of the time between two renewals, after one that failed."""
+
+
+class Kept(Protocol):
+    """What is kept."""
+
+    def left(self) -> float:
+        """Seconds that it may be relied on."""
+
+    def expire(self) -> None:
+        """That is over."""
+
+    def beat(self) -> None:
+        """It is about to be renewed: let the owner show that it gets on."""
+
+
+K = TypeVar("K", bound=Kept)
+
+
+class Keeper(Generic[K]):
+    """Keeps what it is given until it is dropped.
+
+    Args:
+        renew: renews all of a list.
+        every: seconds between two renewals.
+    """
+
+    def __init__(self, renew: Callable[[list[K]], object], *, every: float) -> None:
+        self._renew = renew
+        self._every = every
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._held: dict[int, K] = {}
+
+    def keep(self, held: K) -> None:
+        """Renew it from now on."""
+        if self._pid != os.getpid():  # a forked child: it has none of its parent's threads, and holds nothing
+            self._begin()
+        with self._lock:
+            first = not self._held
+            self._held[id(held)] = held
+            if first:
+                self._stop = threading.Event()
+                for work in (self._renewing, self._watching):
+                    threading.Thread(target=work, args=(self._stop,), name="resilient_agent lease", daemon=True).start()
+
+    def drop(self, held: K) -> None:
+        """Renew it no more."""
+        with self._lock:
+            self._held.pop(id(held), None)
+            if not self._held:
+                self._stop.set()
+
+    def _all(self) -> list[K]:
+        with self._lock:
+            return list(self._held.values())
+
+    def _renewing(self, stop: threading.Event) -> None:
+        pause = self._every
+        while not stop.wait(pause):
+            began = clock.monotonic()
+            held = self._all()
+            for each in held:
+                each.beat()
+            if self._renewed(held):
+                pause = max(0.0, self._every - (clock.monotonic() - began))
+            else:
+                pause = self._every * _SOONER
+
+    def _renewed(self, held: list[K]) -> bool:
+        try:
+            self._renew(held)
+        except Exception as error:  # whatever it is, the next attempt may work, and the watch goes on
+            logger.warning("%d leases could not be renewed (%s); trying again", len(held), type(error).__name__)
+            return False
+        return True
+
+    def _watching(self, stop: threading.Event) -> None:
+        pause = 0.0
+        while not stop.wait(pause):
+            pause = self._every
+            for each in self._all():
+                left = each.left()
+                if left <= 0:
+                    each.expire()
+                else:
+                    pause = min(pause, left)
