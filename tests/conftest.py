@@ -6,12 +6,27 @@ import random
 import anyio
 import pytest
 import trio.testing
+from servers import PostgresServer, ValkeyServer
 
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request):
     """Async tests (marked `anyio`) run under both event loops."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A PostgreSQL of our own; with `.kill()`, `.start()` and `.restart()`."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server():
+    """A Valkey of our own, likewise."""
+    with ValkeyServer() as server:
+        yield server
 
 
 @pytest.fixture

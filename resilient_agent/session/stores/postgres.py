@@ -20,6 +20,7 @@ import logging
 import os
 import re
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final, TypeVar
 
@@ -355,6 +356,7 @@ class _Connections:
         self._pid = os.getpid()
         self._free = threading.BoundedSemaphore(self._limit)
         self._idle: list[_Connection] = []
+        weakref.finalize(self, _close_all, self._idle, self._pid)
 
     def use(self, work: Callable[[psycopg.Connection[Any]], T], *, reserved: bool = False) -> T:
         """Do some work on a connection; one that failed is not used again.
@@ -398,9 +400,14 @@ class _Connections:
     def _drop(self, connection: _Connection) -> None:
         connection.close()
         # Those that lay idle as long are probably as dead: a server that restarted has ended them all.
-        idle, self._idle = self._idle, []
-        for each in idle:
-            each.close()
+        _close_all(self._idle, self._pid)
+
+
+def _close_all(idle: list[_Connection], pid: int) -> None:
+    """Close this process's connections; a forked child's copies of them are its parent's."""
+    while idle and pid == os.getpid():
+        with contextlib.suppress(IndexError, psycopg.Error):  # another thread was quicker
+            idle.pop().close()
 
 
 def _is_direct(connection: _Connection) -> bool:

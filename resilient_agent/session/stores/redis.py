@@ -25,6 +25,7 @@ import logging
 import random
 import threading
 import urllib.parse
+import weakref
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -202,6 +203,8 @@ class RedisStore(LeasedStore):
         timeout = step_timeout(ttl)
         client = _client(url, timeout) if isinstance(url, str) else url
         name = _shown(url) if isinstance(url, str) else repr(url)
+        if isinstance(url, str):
+            weakref.finalize(self, client.close)
         super().__init__(_Redis(client, name=name, timeout=timeout, prefix=prefix), ttl=ttl, patience=patience)
 
 
