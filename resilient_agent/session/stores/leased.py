@@ -157,5 +157,5 @@ def _listed(row: Row) -> StoredSession:
         saved_at=header.at,
         interruption=header.interruption if status == "interrupted" else None,
         holder=row.holder if row.live else "",
-        progress_at=row.progress_at if row.live else None,
+        progress_at=max(row.progress_at, header.at) if row.live else None,
     )
