@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _CLASSIFIER: Final = ErrorClassifier()
 _AGAIN: Final = wait_by_backoff(BackoffConfig(base_delay_ms=50, multiplier=2, max_delay_ms=1000, jitter=0.5))
-_FULL: Final = frozenset({"stores/full"})
+_FULL: Final = frozenset({"stores/full", "local/out-of-memory"})  # the latter by the name of redis-py's class
 
 
 class Asking:

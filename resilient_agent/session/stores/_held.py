@@ -57,14 +57,14 @@ class Held:
     def _take(self, lease: Lease, *, until: Callable[[], float] | None) -> Grant:
         """Claim, for the first time or under a new epoch."""
 
-        def claim() -> tuple[float, Grant]:
-            return clock.monotonic(), self._engine.claim(lease)
+        def claim() -> tuple[float, Grant, float]:
+            return clock.monotonic(), self._engine.claim(lease), clock.monotonic()
 
-        asked_at, grant = self._ask(claim, until=until)
+        asked_at, grant, told_at = self._ask(claim, until=until)
         self.lease = dataclasses.replace(lease, epoch=grant.epoch)
         self._tenure = Tenure(lease.ttl, lease.ttl * _MARGIN, asked_at)
         self.progress = asked_at
-        self._granted = grant.now, asked_at
+        self._granted = grant.now, told_at  # a moment later: no record is ever of the future
         return grant
 
     def retake(self) -> None:

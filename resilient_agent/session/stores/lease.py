@@ -113,6 +113,9 @@ class Engine(Protocol):
     timeout: float
     errors: tuple[type[Exception], ...]
 
+    def now(self) -> datetime.datetime:
+        """The store's clock; aware, UTC."""
+
     def claim(self, lease: Lease) -> Grant:
         """Give the session to `lease.owner` under a new epoch (`lease.epoch` is not looked at).
 

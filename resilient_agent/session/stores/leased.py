@@ -116,7 +116,7 @@ class LeasedStore:
         self, *, older_than: float | datetime.timedelta, status: StoredStatus | Collection[StoredStatus]
     ) -> list[StoredSession]:
         """Remove the sessions that were saved last so long ago and stand so; see `prune_sessions`."""
-        is_due = base.prunable(older_than, status, clock.now())
+        is_due = base.prunable(older_than, status, self._ask(self._engine.now))
         return [found for found in filter(is_due, self.scan()) if self._removed(found)]
 
     def _removed(self, found: StoredSession) -> bool:

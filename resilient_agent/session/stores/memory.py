@@ -64,6 +64,9 @@ class _Memory(Engine):
         self._epoch = 0
         self._sessions: dict[str, _Stored] = {}
 
+    def now(self) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(self._now(), datetime.UTC)
+
     def claim(self, lease: Lease) -> Grant:
         with self._lock:
             now = self._now()

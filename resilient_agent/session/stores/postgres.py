@@ -189,6 +189,10 @@ class _Postgres(Engine):
         self._connections = _Connections(url, timeout, limit)
         self._ready = False
 
+    def now(self) -> datetime.datetime:
+        found: datetime.datetime = self._ask("SELECT clock_timestamp()", {})[0][0]
+        return found.astimezone(datetime.UTC)
+
     def claim(self, lease: Lease) -> Grant:
         self._set_up()
         values = {

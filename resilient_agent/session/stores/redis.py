@@ -226,6 +226,10 @@ class _Redis(Engine):
             register, scripts
         )
 
+    def now(self) -> datetime.datetime:
+        seconds, micros = self._client.time()
+        return _moment(seconds * 1000 + micros // 1000)
+
     def claim(self, lease: Lease) -> Grant:
         self._check()
         shard, key = self._place(lease.session_id)
