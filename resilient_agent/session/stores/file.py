@@ -27,7 +27,7 @@ from typing import Any, Final, get_args
 import platformdirs
 
 from resilient_agent import clock
-from resilient_agent.errors import SessionBusy, StorageError, UnsupportedFormat
+from resilient_agent.errors import SessionBusy, SessionSealed, StorageError, UnsupportedFormat
 from resilient_agent.session.history import History
 from resilient_agent.session.log import parse
 from resilient_agent.session.record import Record, without_content
@@ -153,10 +153,17 @@ class FileStore:
 
     def due(self, limit: int) -> list[str]:
         """Ids of interrupted sessions that may be gone on with now, not more than so many."""
-        now = clock.now()
-        interrupted = ((found, found.interruption) for found in self.scan() if found.interruption is not None)
-        due = (found.session_id for found, how in interrupted if lease.backoff(how, now) <= 0)
+        due = (found.session_id for found in self.scan() if self._has_rested(found, clock.now()))
         return list(itertools.islice(due, limit))
+
+    def _has_rested(self, found: StoredSession, now: datetime.datetime) -> bool:
+        how = found.interruption
+        if how is not None and how.resumes and lease.backoff(how, now) > 0:
+            # A listing looks at the end of a log only, and does not see whether the session got further meanwhile.
+            with contextlib.suppress(SessionSealed, StorageError):
+                history = self.read(found.session_id)
+                how = None if history is None else history.interruption
+        return how is not None and lease.backoff(how, now) <= 0
 
     def find(self, session_id: str) -> StoredSession | None:
         """One session as a listing shows it, or None where there is none."""
