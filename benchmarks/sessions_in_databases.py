@@ -83,22 +83,23 @@ def listing(url: str) -> float:
     return statistics.median(took)
 
 
-async def compare(url: str, count: int, rounds: int) -> None:
+async def compare(kind: str, url: str, count: int, rounds: int) -> None:
     await saves(by_hand, url, 100)
     await saves(by_guard, url, 100)
     ratios = []
     for _ in range(rounds):
         hand, guard = await saves(by_hand, url, count), await saves(by_guard, url, count)
         ratios.append(guard / hand)
-        print(f"{url.split(':')[0]:>12}  by hand {hand * 1e3:.3f} ms, guard {guard * 1e3:.3f} ms: {guard / hand:.2f} x")
-    print(f"{url.split(':')[0]:>12}  median of {rounds} rounds: {statistics.median(ratios):.2f} x")
+        print(f"{kind:>12}  by hand {hand * 1e3:.3f} ms, guard {guard * 1e3:.3f} ms: {guard / hand:.2f} x")
+    print(f"{kind:>12}  median of {rounds} rounds: {statistics.median(ratios):.2f} x")
 
 
 def main(count: int = 1000, rounds: int = 5, *urls: str) -> None:
     with contextlib.ExitStack() as running:
         for url in urls or own_servers(running):
-            asyncio.run(compare(url, count, rounds))
-            print(f"{url.split(':')[0]:>12}  listing {LISTED:,} sessions: {listing(url) * 1e3:.0f} ms")
+            kind = url.partition(":")[0]
+            asyncio.run(compare(kind, url, count, rounds))
+            print(f"{kind:>12}  listing {LISTED:,} sessions: {listing(url) * 1e3:.0f} ms")
 
 
 def own_servers(running: contextlib.ExitStack) -> list[str]:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from resilient_agent.gates.breaker import BreakerState, CircuitBreaker
     from resilient_agent.gates.budget import RetryBudget
     from resilient_agent.gates.pacer import Pacer
+    from resilient_agent.gates.shared.budget import SharedRetryBudget
+    from resilient_agent.gates.shared.pacer import SharedPacer
     from resilient_agent.loop import Attempts, attempts
     from resilient_agent.policy import Policy
     from resilient_agent.report import AttemptReport, CallReport, report_of
@@ -124,6 +126,8 @@ _ROOMS: Final = {
     "SessionPoisoned": "errors",
     "SessionSealed": "errors",
     "SessionStore": "session.stores.base",
+    "SharedPacer": "gates.shared.pacer",
+    "SharedRetryBudget": "gates.shared.budget",
     "StorageError": "errors",
     "StorageFull": "errors",
     "StoreUnavailable": "errors",
@@ -203,6 +207,8 @@ __all__ = [
     "SessionPoisoned",
     "SessionSealed",
     "SessionStore",
+    "SharedPacer",
+    "SharedRetryBudget",
     "StorageError",
     "StorageFull",
     "StoreUnavailable",

@@ -6,7 +6,7 @@ import random
 import anyio
 import pytest
 import trio.testing
-from servers import MissingServer, PostgresServer, ValkeyServer
+from servers import MissingServer, PostgresServer, ValkeyCluster, ValkeyServer
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -25,6 +25,12 @@ def postgres_server():
 def valkey_server():
     """A Valkey of our own, likewise."""
     yield from _running(ValkeyServer())
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster():
+    """A Valkey that is a cluster."""
+    yield from _running(ValkeyCluster())
 
 
 def _running(server):

@@ -30,7 +30,7 @@ from resilient_agent.gates.line import Line, Ticket
 from resilient_agent.gates.meter import Meter
 from resilient_agent.gates.pace import FIRST, Creep, Guess, Pace, Search
 
-__all__ = ["Lane"]
+__all__ = ["AT_ONCE", "QUIET", "Closed", "Lane"]
 
 _FIRST_PAUSE: Final = 0.5
 """Seconds from the moment when nothing is let through to the first probe."""
@@ -53,7 +53,7 @@ _CATCH_UP: Final = 0.05
 """Seconds that the line may lie behind its slots and make up for: timers are late by milliseconds."""
 _CLOSEST: Final = 0.75
 """Of a slot, between two requests even then: a bucket of one does not take them together."""
-_AT_ONCE: Final = 0.0001
+AT_ONCE: Final = 0.0001
 """Seconds that are not worth a sleep; no timer is that exact."""
 _EXACT: Final = 0.001
 """Seconds. What is named more exactly than that says nothing of a rate."""
@@ -67,7 +67,7 @@ _GRACE: Final = 0.25
 four times as long as they take."""
 _SLOWEST: Final = 2.5
 """Seconds. What takes longer to be refused was held up elsewhere."""
-_QUIET: Final = 60.0
+QUIET: Final = 60.0
 """Seconds without a refusal and without anybody waiting, after which the limit is forgotten."""
 _LONGEST_WINDOW: Final = 120.0
 """Seconds. A wish beyond this ends the call that met it; the others find out anew after that time."""
@@ -75,12 +75,12 @@ _LONGEST_WINDOW: Final = 120.0
 _Why = Literal["limit", "outage"]
 
 
-class _Closed:
+class Closed:
     """A time in which nothing is let through: since when, and who finds out when it ends."""
 
     __slots__ = ("due", "first", "pause", "probe", "since", "why")
 
-    def __init__(self, why: _Why, now: float, before: _Closed | None) -> None:
+    def __init__(self, why: _Why, now: float, before: Closed | None) -> None:
         self.why = why
         self.since = now
         self.first: float = before.first if before else now  # since when nothing succeeds
@@ -125,8 +125,8 @@ class Lane:
         self._meter, self._guess, self._crowd = Meter(), Guess(), Crowd()
         self._pace: Pace | None = None  # None: nobody is held up
         self._goal: float | None = None  # the rate before it closed, to go back to
-        self._closed: _Closed | None = None
-        self._doubt: _Closed | None = None  # the last such time, until a success shows that it is over
+        self._closed: Closed | None = None
+        self._doubt: Closed | None = None  # the last such time, until a success shows that it is over
         self._paused = False  # nobody went since the last cut
         self._next_at = self._open_at = -math.inf  # the next slot; the end of the window that the server named
         self._cut_at = -math.inf
@@ -151,9 +151,9 @@ class Lane:
         with self._lock:
             at = self._tick(now)
             wait = self._rest(ticket, at)
-            if wait <= _AT_ONCE:
+            if wait <= AT_ONCE:
                 wait = self._wait(ticket, at)
-                if wait <= _AT_ONCE:
+                if wait <= AT_ONCE:
                     self._go(ticket, at)
                     return 0.0
                 self._line.join(ticket, at + wait)
@@ -260,17 +260,26 @@ class Lane:
             return self._until_probe(self._closed, ticket, place, now)
         if self._pace is None:
             return 0.0
-        slot = max(0.0, max(self._next_at, self._open_at) - now)
+        due = self._due(now)
+        slot = max(0.0, due - now)
         room = self._crowd.free(now, self._grace())
         if room is not None:
             return slot if place < room else max(slot, self._until_room(place - max(room, 0)))
         if self._paused and place < _CANDIDATES and self._line.most_spared(ticket):
-            return max(0.0, max(self._next_at, self._open_at) + _behind(ticket, place) - now)
+            return max(0.0, due + _behind(ticket, place) - now)
         if place == 0:
             return slot
-        until = slot + self._pace.ahead(place)
+        until = slot + self._ahead(self._pace, place)
         # Asks again before: by then the rate may have grown, or those in front be gone.
         return max(0.001, min(until if until < _NEAR else until / 2, max(_nap(place), until / 16)))
+
+    def _due(self, now: float) -> float:  # noqa: ARG002 - where slots are shared with others, it is looked at
+        """The moment of the next slot."""
+        return max(self._next_at, self._open_at)
+
+    def _ahead(self, pace: Pace, place: int) -> float:
+        """Seconds that so many who stand in front take."""
+        return pace.ahead(place)
 
     def _until_room(self, behind: int) -> float:
         """Seconds after which to look again. In a large room several leave in the time of one look."""
@@ -280,7 +289,7 @@ class Lane:
         """Whether the probe has been under way for longer than refusals take: then it is being answered."""
         return probe is not None and probe.sent_at is not None and now >= probe.sent_at + self._grace()
 
-    def _until_probe(self, closed: _Closed, ticket: Ticket, place: int, now: float) -> float:
+    def _until_probe(self, closed: Closed, ticket: Ticket, place: int, now: float) -> float:
         """Seconds until this call may probe. Who failed least and stands in front asks first."""
         behind = _behind(ticket, place)
         if closed.probe is not None and closed.probe.sent_at is not None:
@@ -303,17 +312,24 @@ class Lane:
             self._paused = False
 
     def _take_slot(self, pace: Pace, ticket: Ticket, now: float, *, wanted: bool) -> None:
-        if self._paused:
-            cost = self._meter.burst + max(0.0, now - self._cut_at) * pace.rate
-            self._guess.costs(cost)
-            if isinstance(pace, Creep):
-                pace.costs(cost)
-        due = max(self._next_at, self._open_at)
+        self._count_cost(pace, now)
+        due = self._due(now)
         on_time = now <= due + 2 / pace.rate + _CATCH_UP  # what nobody asks for in time is not tried either
         pace.go(now, self._latency, wanted=wanted and on_time)
         ticket.pace = pace.rate
         slot = 1 / pace.rate
         self._next_at = now + slot if self._paused else max(max(due, now - _CATCH_UP) + slot, now + _CLOSEST * slot)
+        self._outgrow(pace, now)
+
+    def _count_cost(self, pace: Pace, now: float) -> None:
+        """The first to go after a cut knows what that has cost."""
+        if self._paused:
+            cost = self._meter.burst + max(0.0, now - self._cut_at) * pace.rate
+            self._guess.costs(cost)
+            if isinstance(pace, Creep):
+                pace.costs(cost)
+
+    def _outgrow(self, pace: Pace, now: float) -> None:
         if isinstance(pace, Creep) and pace.outgrown:
             self._pace = Search(pace.rate, now, self._latency)
 
@@ -398,7 +414,7 @@ class Lane:
     def _close(self, why: _Why, now: float) -> None:
         if isinstance(self._pace, Creep) and self._goal is None:
             self._goal = self._pace.rate
-        self._closed = self._doubt = _Closed(why, now, self._doubt)
+        self._closed = self._doubt = Closed(why, now, self._doubt)
         if why == "outage":
             self._meter.forget()
 
@@ -419,7 +435,7 @@ class Lane:
     def _tick(self, now: float) -> float:
         """The moment on the lane's own watch. Long silence ends the memory."""
         at = self._watch.read(now)
-        if self.active and not self._line and at - self._touched > _QUIET:
+        if self.active and not self._line and at - self._touched > QUIET:
             self._forget()
         return at
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ENOUGH", "Meter"]
+__all__ = ["ENOUGH", "Mark", "Meter"]
 
 ENOUGH: Final = 24
 """Requests let through between two refusals that make an estimate good to a few per cent."""
@@ -26,7 +26,7 @@ _WINDOW: Final = 2.5
 """A named wait in which more than so many requests would pass is no bucket's wait for its next token."""
 
 
-class _Mark:
+class Mark:
     """One emptiness of the bucket: when it began to fill, and what had been let through by then."""
 
     __slots__ = ("at", "burst", "named", "passed")
@@ -44,47 +44,58 @@ class Meter:
     Attributes:
         sent: the number of requests so far, which is also the number of the last one.
         burst: how many refusals the last cut has cost so far.
+        marks: when the bucket was empty, the latest last.
     """
 
-    __slots__ = ("_marks", "_refused", "sent")
+    __slots__ = ("_refused", "marks", "sent")
 
     def __init__(self) -> None:
         self.sent = 0
         self._refused = 0
-        self._marks: list[_Mark] = []
+        self.marks: list[Mark] = []
 
     @property
     def burst(self) -> int:  # noqa: D102 - an attribute, described above
-        return self._marks[-1].burst if self._marks else 0
+        return self.marks[-1].burst if self.marks else 0
 
     def refused(self, *, paced: bool) -> None:
         """One of those sent was not let through. `paced`: it had been let go; else it is of the first herd."""
         self._refused += 1
-        if self._marks and paced:
-            self._marks[-1].burst += 1
+        if self.marks and paced:
+            self.marks[-1].burst += 1
+
+    def missed(self, requests: int) -> None:
+        """So many that were counted as sent have not set out."""
+        self._refused += requests
+
+    def fleet(self, sent: int, refused: int, burst: int) -> None:
+        """What all processes together have sent, as far as is known here."""
+        self.sent, self._refused = sent, refused
+        if self.marks:
+            self.marks[-1].burst = burst
 
     def passed(self, number: int) -> int:
         """How many were let through since the last mark, up to request `number`."""
-        return number - self._refused - (self._marks[-1].passed if self._marks else 0)
+        return number - self._refused - (self.marks[-1].passed if self.marks else 0)
 
     def mark(self, at: float, number: int, window: float) -> None:
         """The bucket was empty at `at`, when request `number` was sent, and is so for `window` seconds more."""
-        self._marks.append(_Mark(at + window, number - self._refused, named=window > 0))
-        del self._marks[:-_KEPT]
+        self.marks.append(Mark(at + window, number - self._refused, named=window > 0))
+        del self.marks[:-_KEPT]
 
     def still_empty(self, until: float, number: int) -> None:
         """The same emptiness, told once more by another request of the same burst."""
-        if self._marks:
-            mark = self._marks[-1]
+        if self.marks:
+            mark = self.marks[-1]
             mark.at, mark.passed = max(until, mark.at), number - self._refused
 
     def restart(self) -> None:
         """Count from the last mark on only: before it the bucket may have been full."""
-        del self._marks[:-1]
+        del self.marks[:-1]
 
     def forget(self) -> None:
         """What was counted says nothing about what follows, as after an outage: the bucket is full again."""
-        self._marks.clear()
+        self.marks.clear()
 
     def estimate(self, at: float, number: int, window: float) -> tuple[float, float]:
         """Requests a second let through until the refusal of request `number`, and how many they were.
@@ -102,7 +113,7 @@ class Meter:
     def _over(self, at: float, number: int) -> tuple[float, float]:
         rate, seen = 0.0, 0.0
         slack = _SLACK
-        for mark in reversed(self._marks):
+        for mark in reversed(self.marks):
             # Where a wait was named, between none and one of them was in the bucket already.
             span, passed = at - mark.at, number - self._refused - mark.passed - 0.5 * mark.named
             if span <= 0 or passed <= 0:

@@ -11,11 +11,11 @@ from typing import Final
 
 from resilient_agent.gates.meter import ENOUGH
 
-__all__ = ["FIRST", "Creep", "Guess", "Pace", "Search"]
+__all__ = ["FASTEST", "FIRST", "Creep", "Guess", "Pace", "Search", "patience"]
 
 FIRST: Final = 4.0
 """Requests a second with which an unknown limit is felt for."""
-_FASTEST: Final = 1e6
+FASTEST: Final = 1e6
 _DOUBLING: Final = 0.5
 """Seconds in which a search doubles; where refusals take long to come back, four times as long as that."""
 _STEP: Final = 24
@@ -40,19 +40,23 @@ class Search:
 
     __slots__ = ("_doubling", "_since", "_top", "rate")
 
-    def __init__(self, rate: float, since: float, latency: float, top: float = _FASTEST) -> None:
+    def __init__(self, rate: float, since: float, latency: float, top: float = FASTEST) -> None:
         self.rate = rate
         self._top = top
         self._since = since
-        self._doubling = _patience(latency)
+        self._doubling = patience(latency)
 
     def go(self, now: float, latency: float, *, wanted: bool) -> None:
         """One more is let go. Where the rate was not what held it up, it does not grow: nobody tries it."""
-        self._doubling = _patience(latency)
+        self._doubling = patience(latency)
         doublings = min(max((now - self._since) / self._doubling, 0.0), 1.0)
         self._since = max(now, self._since)
         if wanted:
             self.rate = min(self.rate * 2.0**doublings, self._top)
+
+    def slow_down(self, share: float) -> None:
+        """Go on with a share of the rate."""
+        self.rate *= share
 
     def ahead(self, place: int) -> float:
         """Seconds in which so many go, if the rate grows as it should."""
@@ -78,8 +82,13 @@ class Creep:
         """One more is let go."""
         if wanted:
             # Not faster than refusals can come back.
-            self._growth *= 2 ** (1 / max(self._step, _patience(latency) * self.rate))
-            self.rate = min(self._base * (1 + self._growth), _FASTEST)
+            self._growth *= 2 ** (1 / max(self._step, patience(latency) * self.rate))
+            self.rate = min(self._base * (1 + self._growth), FASTEST)
+
+    def slow_down(self, share: float) -> None:
+        """Go on with a share of the rate."""
+        self._base *= share
+        self.rate *= share
 
     def ahead(self, place: int) -> float:
         """Seconds in which so many go."""
@@ -94,7 +103,8 @@ class Creep:
 Pace = Search | Creep
 
 
-def _patience(latency: float) -> float:
+def patience(latency: float) -> float:
+    """Seconds in which a search doubles; `latency` is how long refusals take to come back."""
     return max(_DOUBLING, 4 * latency)
 
 

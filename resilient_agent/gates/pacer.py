@@ -90,8 +90,11 @@ class Pacer:
         with self._lock:
             lane = self._lanes.get(key)
             if lane is None:
-                lane = self._lanes[key] = Lane(self._stirred)
+                lane = self._lanes[key] = self._new_lane(key)
             return lane
+
+    def _new_lane(self, key: Hashable) -> Lane:  # noqa: ARG002 - one that is shared by several processes needs a name
+        return Lane(self._stirred)
 
     def _settle_down(self, now: float) -> None:
         with self._lock:

@@ -230,7 +230,7 @@ def a_log_is_compacted_where_most_of_it_was_replaced(make: MakeStore) -> None:
         (history.seq, [message["content"] for message in history.messages]), (seq, ["message 59"] * 2), "what is left"
     )
     if (leased := _leased(store)) is not None:
-        size = sum(map(len, leased._engine.read("a")))  # noqa: SLF001 - what an engine has to hold
+        size = sum(map(len, leased.engine.read("a")))
         _expect(size < 200_000, f"{size} bytes are stored of 20,000 that count")
 
 
@@ -417,7 +417,7 @@ def the_owner_who_was_away_too_long_is_refused(make: MakeStore) -> None:
     stale = store.claim("a")
     _append(stale, _said(1))
     stale.attend(told.append, None)
-    lease, engine = _asleep(store, stale), store._engine  # noqa: SLF001 - what the server answers is the point
+    lease, engine = _asleep(store, stale), store.engine
     time.sleep(1.1 * _SHORT)
     _same(_listed(other)["a"].status, "interrupted", "the status when the lease has run out")
     log = other.claim("a")
@@ -468,7 +468,7 @@ def a_step_that_is_asked_for_twice_is_done_once(make: MakeStore) -> None:
     store = _leased(make(ttl=_LONG))
     if store is None:
         return
-    engine, lease = store._engine, Lease("a", 0, "me", "this test", _LONG)  # noqa: SLF001
+    engine, lease = store.engine, Lease("a", 0, "me", "this test", _LONG)
     for _ in range(2):
         lease = dataclasses.replace(lease, epoch=engine.claim(lease).epoch)
     first, second = (

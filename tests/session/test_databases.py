@@ -392,13 +392,13 @@ def test_behind_a_pooler_nothing_is_prepared(postgres_server, monkeypatch):
     with session_guard("ticket-42", store=store) as session:
         for number in range(5):
             session.append({"n": number})
-        assert [len(each._prepared._names) > 0 for each in store._engine._connections._idle] == [True]
+        assert [len(each._prepared._names) > 0 for each in store.engine._connections._idle] == [True]
     monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", property(lambda _: 1))
     pooled = opened(postgres_server.url)
     with session_guard("ticket-42", store=pooled) as session:
         for number in range(5):
             session.append({"n": number})
-        assert [each._prepared._names for each in pooled._engine._connections._idle] == [{}]
+        assert [each._prepared._names for each in pooled.engine._connections._idle] == [{}]
 
 
 def test_no_more_connections_than_allowed(new_database):

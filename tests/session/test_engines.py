@@ -26,7 +26,7 @@ class Agreement(RuleBasedStateMachine):
     def begin(self):
         run = next(_numbers)
         self.names = {session_id: f"{session_id} {run}" for session_id in IDS}
-        self.engines = (MemoryStore()._engine, type(self).made)
+        self.engines = (MemoryStore().engine, type(self).made)
         self.leases = {}  # per owner: what each engine calls its lease
 
     def teardown(self):
@@ -128,7 +128,7 @@ def test_a_database_does_what_memory_does(request, kind):
     else:
         made = RedisStore(request.getfixturevalue("valkey_server").fresh_url())
     list(made.scan())
-    machine = type("AgreementHere", (Agreement,), {"made": made._engine})
+    machine = type("AgreementHere", (Agreement,), {"made": made.engine})
     examples = settings(max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
     case = machine.TestCase
     case.settings = examples

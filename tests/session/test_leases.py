@@ -173,10 +173,10 @@ def steal(url):
     """Take the session away from its owner, as a database that was restored from a backup might."""
     store = opened(url)
     if url.startswith("redis"):
-        shard, key = store._engine._place("ticket-42")
-        store._engine._client.hset(f"{shard}:s:{key}", "expires", 0)
+        shard, key = store.engine._place("ticket-42")
+        store.engine._client.hset(f"{shard}:s:{key}", "expires", 0)
     else:
-        store._engine._connections.use(
+        store.engine._connections.use(
             lambda connection: connection.execute("UPDATE resilient_agent_session SET expires_at = '-infinity'")
         )
     return store.claim("ticket-42")

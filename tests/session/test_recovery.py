@@ -155,14 +155,14 @@ def test_a_session_that_kills_its_host_rests(store):
 def test_a_poisoned_session_is_given_to_nobody(memory, caplog):
     """Crashed too often in a row: it is said once, and not looked at again for an hour."""
     fell(memory, "poisoned", times=5)
-    memory._engine._sessions["poisoned"].rest = 0.0
+    memory.engine._sessions["poisoned"].rest = 0.0
     with caplog.at_level(logging.WARNING):
         assert claim_interrupted(memory) == []
     assert "was resumed 4 times in a row" in caplog.text
     assert memory.due(5) == []
     (found,) = interrupted_sessions(memory)
     assert found.interruption.resumes == 4
-    memory._engine._sessions["poisoned"].rest = 0.0
+    memory.engine._sessions["poisoned"].rest = 0.0
     (guard,) = claim_interrupted(memory, max_resumes=None)
     with guard:
         pass
@@ -377,7 +377,7 @@ async def test_after_sigterm_a_handler_that_takes_too_long_is_cancelled(memory):
 async def test_a_store_that_is_away_is_looked_at_again(memory, caplog):
     """A worker does not die of a database that restarts: it says so, and looks again."""
     fell(memory, "a")
-    due, asked, done = memory._engine.due, [], anyio.Event()
+    due, asked, done = memory.engine.due, [], anyio.Event()
 
     def away(limit):
         asked.append(limit)
@@ -385,7 +385,7 @@ async def test_a_store_that_is_away_is_looked_at_again(memory, caplog):
             raise OSError("the database restarts")
         return due(limit)
 
-    memory._engine.due = away
+    memory.engine.due = away
     memory._ask._errors = (OSError,)
     memory._ask._patience = 0.0
 

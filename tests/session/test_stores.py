@@ -1,21 +1,30 @@
 """Every store keeps what `stores/base.py` promises; addresses find their store."""
 
 import pytest
+import redis
 from servers import given_servers
 
 from resilient_agent import FileStore, LeasedStore, MemoryStore, PostgresStore, RedisStore
 from resilient_agent.testing import store_contract
 
 
-@pytest.fixture(params=["memory", "file", "postgres", "redis", *given_servers()])
+@pytest.fixture(scope="module")
+def cluster_client(valkey_cluster):
+    with redis.RedisCluster.from_url(valkey_cluster.url) as client:
+        yield client
+
+
+@pytest.fixture(params=["memory", "file", "postgres", "redis", "cluster", *given_servers()])
 def make_store(request, tmp_path):
     """Each call opens the same sessions once more, as another process would; there are none at first."""
     kind = request.param
     if kind in given_servers():
         return MAKERS[kind.removeprefix("given ")](given_servers()[kind])
     if kind == "memory":
-        engine = MemoryStore()._engine
+        engine = MemoryStore().engine
         return lambda ttl: LeasedStore(engine, ttl=ttl)
+    if kind == "cluster":
+        return in_redis(request.getfixturevalue("cluster_client"))
     if kind == "file":
         return lambda ttl: FileStore(tmp_path)
     return MAKERS[kind](request.getfixturevalue({"postgres": "postgres_server", "redis": "valkey_server"}[kind]).url)
@@ -38,5 +47,5 @@ MAKERS = {"postgres": in_postgres, "redis": in_redis}
 
 @pytest.mark.parametrize("promise", store_contract, ids=str)
 def test_each_store_keeps_the_contract(promise, make_store):
-    """Memory, files, PostgreSQL and Valkey keep every promise (B28-B35, B49, B52)."""
+    """Memory, files, PostgreSQL, Valkey and a cluster of it keep every promise (B28-B35, B49, B52)."""
     promise(make_store)

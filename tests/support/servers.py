@@ -233,6 +233,7 @@ class ValkeyServer(_Server):
 
     ending = signal.SIGTERM
     databases = 1000
+    cluster = "no"
 
     @property
     def url(self):
@@ -258,6 +259,7 @@ class ValkeyServer(_Server):
             "appendonly": "yes",
             "appendfsync": "always",
             "databases": self.databases,
+            "cluster-enabled": self.cluster,
         }
         return [self._bin / "valkey-server", *(word for k, v in settings.items() for word in (f"--{k}", v))]
 
@@ -268,6 +270,27 @@ class ValkeyServer(_Server):
             with connection.makefile("rb") as answer:
                 return answer.readline() == b"+PONG\r\n" and b"process_id:%d\r\n" % self.pid in until_pid(answer)
         return False
+
+
+class ValkeyCluster(ValkeyServer):
+    """A cluster of one node: it refuses whatever a cluster of many would refuse."""
+
+    databases = 1
+    cluster = "yes"
+
+    def start(self):
+        begun = self.folder is not None
+        super().start()
+        if not begun:
+            self._ask(b"CLUSTER ADDSLOTSRANGE 0 16383\r\n")
+        while b"cluster_state:ok" not in self._ask(b"CLUSTER INFO\r\n"):
+            time.sleep(0.02)
+        return self
+
+    def _ask(self, command):
+        with socket.create_connection(self.address, timeout=5) as connection:
+            connection.sendall(command)
+            return connection.recv(4096)
 
 
 def until_pid(answer):

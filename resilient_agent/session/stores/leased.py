@@ -49,6 +49,10 @@ class LeasedStore:
     Raises:
         ValueError: a number is out of its range.
 
+    Attributes:
+        engine: the database.
+        ttl: as given.
+
     Example:
         >>> from resilient_agent import MemoryStore
         >>> store = MemoryStore(ttl=30)
@@ -62,12 +66,12 @@ class LeasedStore:
         if not patience >= 0:
             raise ValueError(f"patience must not be negative, not {patience!r}")
         self.ttl = float(ttl)
-        self._engine = engine
+        self.engine = engine
         self._ask = Asking(engine, patience)
         self._keeper = Keeper(self._renew, every=self.ttl / 3)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._engine.name!r})"
+        return f"{type(self).__name__}({self.engine.name!r})"
 
     def claim(self, session_id: str, *, admit: Admit = base.goes_on, codec: Codec | None = None) -> LeasedLog:
         """Become the owner of a session; see `base`, and `FileStore.claim`.
@@ -86,17 +90,17 @@ class LeasedStore:
     def read(self, session_id: str, *, codec: Codec | None = None) -> History | None:
         """What is stored of a session, whoever owns it; None where there is nothing."""
         base.check_session_id(session_id)
-        lines = self._ask(lambda: self._engine.read(session_id))
+        lines = self._ask(lambda: self.engine.read(session_id))
         history = History.of(map(base.unsealing(codec, session_id), parse(as_log(lines)).records))
         return None if history.status == "new" else history
 
     def scan(self) -> Iterator[StoredSession]:
         """All sessions, in no order. Reads what is said of each, not the conversations."""
-        yield from map(_listed, self._ask(lambda: list(self._engine.scan())))
+        yield from map(_listed, self._ask(lambda: list(self.engine.scan())))
 
     def due(self, limit: int) -> list[str]:
         """Ids of interrupted sessions that may be gone on with now, not more than so many."""
-        return self._ask(lambda: self._engine.due(limit))
+        return self._ask(lambda: self.engine.due(limit))
 
     def delete(self, session_id: str) -> bool:
         """Remove a session for good; whether there was one.
@@ -116,7 +120,7 @@ class LeasedStore:
         self, *, older_than: float | datetime.timedelta, status: StoredStatus | Collection[StoredStatus]
     ) -> list[StoredSession]:
         """Remove the sessions that were saved last so long ago and stand so; see `prune_sessions`."""
-        is_due = base.prunable(older_than, status, self._ask(self._engine.now))
+        is_due = base.prunable(older_than, status, self._ask(self.engine.now))
         return [found for found in filter(is_due, self.scan()) if self._removed(found)]
 
     def _removed(self, found: StoredSession) -> bool:
@@ -135,13 +139,13 @@ class LeasedStore:
 
     def _hold(self, session_id: str) -> Held:
         base.check_session_id(session_id)
-        return Held(session_id, self.ttl, self._engine, self._ask, self._keeper)
+        return Held(session_id, self.ttl, self.engine, self._ask, self._keeper)
 
     def _renew(self, held: list[Held]) -> None:
         """Renew these leases in one request; called by the keeper, which asks again where it fails."""
         now = clock.monotonic()
         asked = [(each, each.lease) for each in held]
-        lost = self._engine.renew([(lease, now - each.progress) for each, lease in asked])
+        lost = self.engine.renew([(lease, now - each.progress) for each, lease in asked])
         gone = {lease.owner for lease in lost}
         for each, lease in asked:
             each.renewed(lease, now, still_ours=lease.owner not in gone)

@@ -202,7 +202,7 @@ class RedisStore(LeasedStore):
             raise ValueError(f"prefix must be a word without braces, not {prefix!r}")
         timeout = step_timeout(ttl)
         client = _client(url, timeout) if isinstance(url, str) else url
-        name = _shown(url) if isinstance(url, str) else repr(url)
+        name = _shown(url) if isinstance(url, str) else type(url).__name__
         if isinstance(url, str):
             weakref.finalize(self, client.close)
         super().__init__(_Redis(client, name=name, timeout=timeout, prefix=prefix), ttl=ttl, patience=patience)
