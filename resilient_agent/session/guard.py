@@ -55,7 +55,8 @@ _REASONS: Final = {
     "Terminated": "terminated",
     "Deferred": "deferred",
 }
-_LOOKS: Final = 0.05  # seconds between two looks at a session that somebody else holds
+_LOOKS: Final = 0.05, 1.0
+"""Seconds between two looks at a session that somebody else holds: at first, and when it takes long."""
 
 
 class Options(TypedDict, total=False):
@@ -251,7 +252,7 @@ class SessionGuard:
                 core = self._claim()
                 break
             except (SessionBusy, Deferred) as error:
-                pause = _pause(error, until - clock.monotonic())
+                pause = _pause(error, until - clock.monotonic(), self._wait)
                 if pause is None:
                     raise
             clock.sleep(pause)
@@ -266,7 +267,7 @@ class SessionGuard:
                 core = await decided(self._claim, undo=Core.abandon)
                 break
             except (SessionBusy, Deferred) as error:
-                pause = _pause(error, until - anyio.current_time())
+                pause = _pause(error, until - anyio.current_time(), self._wait)
                 if pause is None:
                     raise
             await clock.async_sleep(pause)
@@ -435,12 +436,13 @@ def _codec(value: Codec | None) -> Codec | None:
     return value
 
 
-def _pause(error: SessionBusy | Deferred, left: float) -> float | None:
+def _pause(error: SessionBusy | Deferred, left: float, wait: float) -> float | None:
     """How long to wait before the next look; None where there is no time for one."""
     if isinstance(error, Deferred):
         due = max(0.0, (error.not_before - clock.now()).total_seconds())
         return due if due <= left else None
-    return min(_LOOKS, left) if left > 0 else None
+    shortest, longest = _LOOKS
+    return min(max(shortest, (wait - left) / 8), longest, left) if left > 0 else None
 
 
 def _reason(error: BaseException | None) -> str:

@@ -401,7 +401,7 @@ def faults(told):
         {
             "lost": len(acknowledged.keys() - set(numbers)),
             "doubled": len(numbers) - len(set(numbers)),
-            "acknowledged twice": acknowledged.total() - len(acknowledged),
+            "lost, and saved again": acknowledged.total() - len(acknowledged),
             "missing or out of order": numbers != list(range(LENGTH)),
             "altered": sum(one != answer(one["n"], one["result"]) for one in messages[1:]),
             "prompts altered": messages[0] != PROMPT,

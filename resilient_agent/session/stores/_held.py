@@ -51,6 +51,7 @@ class Held:
         self._beat: Callable[[Callable[[], object]], object] | None = None
         self._lost = ""  # why it is lost; empty while it is not
         self._released = False
+        self._retaking = False
         self.found_seq = self._take(Lease(session_id, 0, secrets.token_hex(8), _holder(), ttl), until=None).seq
         keeper.keep(self)
 
@@ -74,10 +75,13 @@ class Held:
             SessionLost: somebody else has the session.
             StorageError: the store is away.
         """
+        self._retaking = True
         try:
             self._take(self.lease, until=self.left)
         except SessionBusy as busy:
             self._lose(f"it is held by {busy.holder}")
+        finally:
+            self._retaking = False
         self.check()
 
     def write(self, entry: Entry) -> None:
@@ -152,7 +156,7 @@ class Held:
         """What the store said of this lease, when it was asked at this moment."""
         if still_ours:
             self._tenure.extend(asked_at)
-        elif self.lease is lease:  # else it has taken a new epoch meanwhile
+        elif self.lease is lease and not self._retaking:  # else it was ourselves who took a new epoch
             self._lose(_TAKEN)
 
     def expire(self) -> None:
