@@ -7,8 +7,10 @@ not needed is an error in each of them.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from pathlib import Path
 from typing import Any, assert_type
 
 import tenacity
@@ -24,24 +26,34 @@ from resilient_agent import (
     Effect,
     ErrorClassifier,
     ErrorType,
+    FileStore,
     Interruption,
+    MemoryStore,
     Pacer,
     Pending,
     Policy,
+    PostgresStore,
+    RedisStore,
     Resilient,
     RetryBudget,
     RetryExecutor,
     Rule,
     Rung,
     Session,
+    SessionStore,
+    SharedPacer,
+    SharedRetryBudget,
     StoredSession,
     When,
     attempts,
+    claim_interrupted,
     current_attempt,
     discard_session,
     interrupted_sessions,
     last_call,
+    open_store,
     prune_sessions,
+    recover,
     redact_secrets,
     repair_messages,
     report_of,
@@ -51,6 +63,7 @@ from resilient_agent import (
     stop_by_error,
     wait_by_error,
 )
+from resilient_agent.session.guard import SessionGuard
 
 # -- functions ---------------------------------------------------------------------------------
 
@@ -205,6 +218,32 @@ async def sessions() -> None:
     assert_type([found.session_id for found in interrupted_sessions()], list[str])
     assert_type(prune_sessions(older_than=60, status="closed"), list[StoredSession])
     assert_type(discard_session("ticket-42"), bool)
+
+
+async def stores() -> None:
+    store: SessionStore = open_store("postgresql://db/agents", ttl=30)
+    for each in (store, FileStore("folder"), MemoryStore(), PostgresStore("postgresql://db"), RedisStore("redis://db")):
+        async with session_guard("ticket-42", store=each) as session:
+            assert_type(session.path, Path | None)
+    assert_type([found.progress_at for found in store.scan()], list[datetime.datetime | None])
+    session_guard("ticket-42", store=42)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+    async def handler(session: AsyncSession) -> None:
+        await session.append({"role": "assistant", "content": "hello"})
+
+    def plain(session: AsyncSession) -> None: ...
+
+    assert_type(await recover(store, handler, concurrency=4, poll=None, max_resumes=5), int)
+    assert_type(claim_interrupted(store, limit=3), list[SessionGuard])
+    await recover(store, plain)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    shared: Pacer = SharedPacer("redis://db", name="openai")
+    budget: RetryBudget = SharedRetryBudget("redis://db", name="openai")
+
+    @resilient(pacer=shared, budget=budget)
+    async def ask(question: str) -> str:
+        return question
+
+    assert_type(await ask("?"), str)
     assert_type(repair_messages([{"role": "user"}], "openai-responses"), list[dict[str, Any]])
     assert_type(await RetryExecutor().execute_with_retry(awaits, max_retries=1), None)
     assert_type(await RetryExecutor().execute_with_retry(str, 1), str)

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 from resilient_agent import clock
 from resilient_agent.errors import SessionClosed, SessionLost
-from resilient_agent.session.history import History
+from resilient_agent.session.history import History, Status
 from resilient_agent.session.log import Parsed, parse
 from resilient_agent.session.record import Kind, Record, write_line
 from resilient_agent.session.stores import _posix, base
@@ -69,7 +69,7 @@ class FileLog:
             self.history = self._fold(parsed)  # before anything is touched: a later format is left as it is
             self._end, self._live = parsed.end, parsed.live
             self.damage = parsed.damage
-            self.was = self.history.status
+            self.was: Status = self.history.status
             self.interruption = self.history.interruption
             self.afresh = admit(self.history, clock.now())
             self._mend(fd, parsed)

@@ -28,7 +28,7 @@ from resilient_agent.errors import (
     StorageError,
     UnsupportedFormat,
 )
-from resilient_agent.session.history import History, Interruption
+from resilient_agent.session.history import History, Interruption, Status
 from resilient_agent.session.log import parse
 from resilient_agent.session.record import Kind, Record, write_line
 from resilient_agent.session.stores import base
@@ -62,8 +62,6 @@ _write_header: Final = msgspec.json.Encoder().encode
 class LeasedLog:
     """The log of one session, under a lease; see `base.SessionLog`."""
 
-    path: Final = None
-
     def __init__(self, held: Held, *, admit: Admit, codec: Codec | None) -> None:
         self._held = held
         self._codec = codec
@@ -76,12 +74,17 @@ class LeasedLog:
         for place in self.damage:
             logger.warning("session %r, record %d is damaged: %s", self._session_id, place.line, place.reason)
         self._size = sum(len(line) + 1 for line in lines)
-        self.was, self.interruption = self.history.status, self.history.interruption
+        self.was: Status = self.history.status
+        self.interruption = self.history.interruption
         self._found = self.history.resumes, self.history.resuming
         self._found_rest = _rest(self.history, held.moment())
         self.afresh = admit(self.history, held.moment())
         self.history.seq = held.found_seq  # a damaged last record has its number all the same
         self.append("opened", base.opening(self.history, self._session_id, afresh=self.afresh))
+
+    @property
+    def path(self) -> None:
+        """There is no file."""
 
     @property
     def inherited(self) -> bool:
