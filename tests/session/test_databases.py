@@ -448,6 +448,27 @@ def test_settings_that_lose_sessions_are_warned_of(valkey, caplog):
     assert len(warned) == 2
 
 
+def test_a_user_who_may_not_ask_for_settings_may_use_the_store(valkey):
+    """On a managed server INFO may be forbidden: sessions are kept all the same."""
+    client = redis.Redis.from_url(valkey)
+    client.execute_command("ACL SETUSER agent on >secret ~* +@all -info -config")
+    try:
+        store = opened(valkey.replace("redis://", "redis://agent:secret@"))
+        with session_guard("ticket-42", store=store, keep=True) as session:
+            session.append(NEEDLE)
+    finally:
+        client.execute_command("ACL DELUSER agent")
+        client.close()
+    assert contents(valkey) == ["needle"]
+
+
+def test_a_client_that_decodes_is_refused(valkey):
+    """A client of one's own has to give bytes: it is said where it is handed over."""
+    with redis.Redis.from_url(valkey, decode_responses=True) as client:
+        with pytest.raises(ValueError, match="decode_responses=False"):
+            RedisStore(client)
+
+
 def test_nothing_expires_by_itself(valkey):
     """No key of an interrupted session has a time to live (B36)."""
     client = redis.Redis.from_url(valkey)

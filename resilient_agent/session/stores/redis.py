@@ -186,7 +186,7 @@ class RedisStore(LeasedStore):
 
     Raises:
         ImportError: redis-py is not installed.
-        ValueError: a number is out of its range, or the prefix has a brace in it.
+        ValueError: a number is out of its range, the prefix has a brace in it, or the client decodes responses.
         StoreUnavailable, StorageError: (when it is used) the server is away, or refuses.
 
     Example:
@@ -202,6 +202,8 @@ class RedisStore(LeasedStore):
             raise ValueError(f"prefix must be a word without braces, not {prefix!r}")
         timeout = step_timeout(ttl)
         client = _client(url, timeout) if isinstance(url, str) else url
+        if client.get_encoder().decode_responses:
+            raise ValueError("the client must give bytes: make it with decode_responses=False")
         name = _shown(url) if isinstance(url, str) else type(url).__name__
         if isinstance(url, str):
             weakref.finalize(self, client.close)
@@ -211,7 +213,7 @@ class RedisStore(LeasedStore):
 class _Redis(Engine):
     """The engine."""
 
-    errors = (redis.RedisError,)
+    errors = (redis.RedisError, redis.exceptions.RedisClusterException)
 
     def __init__(self, client: Any, *, name: str, timeout: float, prefix: str) -> None:
         self.name = name
@@ -317,10 +319,12 @@ class _Redis(Engine):
 def _dangers(client: Any) -> Iterator[str]:
     if isinstance(client, redis.RedisCluster):
         return  # each node has its own answer
-    policy = client.info("memory").get("maxmemory_policy", "")
+    try:
+        policy, kept = client.info("memory").get("maxmemory_policy", ""), client.info("persistence")
+    except redis.ResponseError:  # this user may not ask: then whoever runs the server has to know
+        return
     if policy.startswith("allkeys"):
         yield f"its maxmemory-policy is {policy}: when memory is full it throws sessions away; set noeviction"
-    kept = client.info("persistence")
     if kept.get("aof_enabled") == 0:
         yield "it keeps no append-only file: what it has acknowledged is lost when it restarts; set appendonly yes"
 
