@@ -464,9 +464,9 @@ def test_a_user_who_may_not_ask_for_settings_may_use_the_store(valkey):
 
 def test_a_client_that_decodes_is_refused(valkey):
     """A client of one's own has to give bytes: it is said where it is handed over."""
-    with redis.Redis.from_url(valkey, decode_responses=True) as client:
-        with pytest.raises(ValueError, match="decode_responses=False"):
-            RedisStore(client)
+    client = redis.Redis.from_url(valkey, decode_responses=True)
+    with client, pytest.raises(ValueError, match="decode_responses=False"):
+        RedisStore(client)
 
 
 def test_nothing_expires_by_itself(valkey):
