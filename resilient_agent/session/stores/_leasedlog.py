@@ -163,8 +163,9 @@ class LeasedLog:
 
     def _said_after(self, record: Record) -> tuple[bytes, float]:
         """What a listing says of the session after this record, and how long it rests should its owner die."""
-        # A fold without the conversation: copying that for each record would cost the more the longer it is.
-        after = dataclasses.replace(self.history, messages=[], extra={}, effects={})
+        history = self.history
+        # A fold of what a listing says, and not of the conversation: that would cost the more the longer it is.
+        after = History(status=history.status, resumes=history.resumes, resuming=history.resuming)
         after.apply(record)
         return _write_header(Header(after.status, record.count, record.at, after.interruption)), _rest(after, record.at)
 
