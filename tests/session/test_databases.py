@@ -267,6 +267,22 @@ def test_a_store_that_refuses_is_not_asked_again(postgres_server):
     assert time.monotonic() - began < 2
 
 
+def test_a_server_that_is_just_starting_is_waited_for(postgres_server, monkeypatch):
+    """Whatever words it refuses connections with while it recovers: that is no refusal of ours."""
+    connect, refused = psycopg.Connection.connect.__func__, []
+
+    def starting(cls, *args, **options):
+        if len(refused) < 3:
+            refused.append(True)
+            raise psycopg.OperationalError("FATAL:  the database system is not yet accepting connections")
+        return connect(cls, *args, **options)
+
+    store = opened(postgres_server.url)
+    monkeypatch.setattr(psycopg.Connection, "connect", classmethod(starting))
+    assert store.read("nowhere") is None
+    assert len(refused) == 3
+
+
 def test_a_full_valkey_says_so_and_goes_on_when_there_is_room(valkey):
     """Where maxmemory is reached, StorageFull, what was saved is intact, and the next save with room succeeds."""
     client = redis.Redis.from_url(valkey)

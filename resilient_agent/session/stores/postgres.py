@@ -383,20 +383,24 @@ class _Connections:
             return result
 
     def _taken(self) -> _Connection:
-        try:
+        with contextlib.suppress(IndexError):
             return self._idle.pop()
-        except IndexError:
-            connection = _Connection.connect(
-                self._url,
-                autocommit=True,
-                prepare_threshold=None,
-                connect_timeout=max(2, round(self._timeout)),  # libpq takes no less
-                application_name="resilient_agent",
-            )
-            connection.timeout = self._timeout
+        # Not within an `except`: a failure to connect would have that error as its context, and be judged by it.
+        connection = _Connection.connect(
+            self._url,
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=max(2, round(self._timeout)),  # libpq takes no less
+            application_name="resilient_agent",
+        )
+        connection.timeout = self._timeout
+        try:
             if _is_direct(connection):
                 connection.prepare_threshold = 2
-            return connection
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _put_back(self, connection: _Connection) -> None:
         self._idle.append(connection)
