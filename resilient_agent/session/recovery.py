@@ -15,7 +15,14 @@ from typing import Any, Final, Unpack
 import anyio
 
 from resilient_agent import clock
-from resilient_agent.errors import Deferred, SessionPoisoned, SessionSealed, StorageError, UnsupportedFormat
+from resilient_agent.errors import (
+    Deferred,
+    SessionLost,
+    SessionPoisoned,
+    SessionSealed,
+    StorageError,
+    UnsupportedFormat,
+)
 from resilient_agent.session._crossing import decided
 from resilient_agent.session._terminating import watch
 from resilient_agent.session.faces import AsyncSession
@@ -90,7 +97,7 @@ def claim_interrupted(store: Store = None, *, limit: int = 1, **options: Unpack[
 def _is_claimed(guard: SessionGuard) -> bool:
     try:
         return guard.claim_interrupted()
-    except Deferred:
+    except (Deferred, SessionLost):  # not yet; or this process stood still behind its claim
         return False
     except (SessionPoisoned, SessionSealed, UnsupportedFormat) as error:
         logger.warning("%s", error)
@@ -113,7 +120,8 @@ async def recover(
 ) -> int:
     """Go on with interrupted sessions, whoever began them: the main loop of a worker process.
 
-    Any number of workers may run it over one store; each session goes to one of them. What the handler raises
+    Any number of workers may run it over one store; each session goes to one of them, and they take all that are
+    interrupted there, whoever began them. What the handler raises
     marks its session as interrupted again, is logged, and ends nothing else. SIGTERM ends the loop cleanly: no
     session is taken any more, those under way have `drain` seconds, and are then cancelled
     and marked, for another worker to go on with.

@@ -283,9 +283,14 @@ def test_a_server_that_is_just_starting_is_waited_for(postgres_server, monkeypat
             raise psycopg.OperationalError("FATAL:  the database system is not yet accepting connections")
         return connect(cls, *args, **options)
 
-    store = opened(postgres_server.url)
     monkeypatch.setattr(psycopg.Connection, "connect", classmethod(starting))
-    assert store.read("nowhere") is None
+    assert opened(postgres_server.url).read("nowhere") is None
+    assert len(refused) == 3
+    refused.clear()
+    try:
+        _ = {}["a key that is not there"]
+    except KeyError:  # what its caller is dealing with says nothing of the server
+        assert opened(postgres_server.url).read("nowhere") is None
     assert len(refused) == 3
 
 

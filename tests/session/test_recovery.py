@@ -401,6 +401,35 @@ async def test_a_store_that_is_away_is_looked_at_again(memory, caplog):
 
 
 @pytest.mark.anyio
+async def test_a_worker_that_stood_still_behind_its_claim_goes_on():
+    """A lease that was lost before its session was entered ends nothing: the session is found again."""
+    store = MemoryStore(ttl=1)
+    fell(store, "a", "b")
+    read, slow = store.engine.read, []
+
+    def read_slowly(session_id):
+        if not slow:
+            slow.append(session_id)
+            time.sleep(1.1)
+        return read(session_id)
+
+    store.engine.read = read_slowly
+    store.engine.renew = lambda leases: time.sleep(1.5) or []
+    done = []
+
+    async def handler(session):
+        done.append(session.session_id)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: recover(store, handler, poll=0.05, max_resumes=None))
+            while len(done) < 2:
+                await anyio.sleep(0.02)
+            tasks.cancel_scope.cancel()
+    assert sorted(done) == ["a", "b"]
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

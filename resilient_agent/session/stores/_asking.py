@@ -17,8 +17,8 @@ from resilient_agent.backoff import BackoffConfig
 from resilient_agent.classify import ErrorClassifier
 from resilient_agent.errors import StorageError, StorageFull, StoreUnavailable
 from resilient_agent.session.stores.lease import Engine
-from resilient_agent.strategies import retry_if_retryable, wait_by_backoff
-from resilient_agent.verdict import ErrorType
+from resilient_agent.strategies import wait_by_backoff
+from resilient_agent.verdict import Classification, ErrorType
 
 __all__ = ["Asking"]
 
@@ -65,7 +65,7 @@ class Asking:
             return min(left, left if until is None else until()) <= state.upcoming_sleep
 
         again = tenacity.Retrying(
-            retry=retry_if_retryable(_CLASSIFIER), wait=_AGAIN, stop=is_over, sleep=clock.sleep, reraise=True
+            retry=tenacity.retry_if_exception(_is_away), wait=_AGAIN, stop=is_over, sleep=clock.sleep, reraise=True
         )
         try:
             return again(step)  # at once: the connection may have died while nobody used it
@@ -77,11 +77,20 @@ class Asking:
         if _is_away(error):
             seconds = clock.monotonic() - began
             return StoreUnavailable(errno.EHOSTUNREACH, f"the store did not answer for {seconds:.1f} s ({what})", name)
-        if _CLASSIFIER.classify(error).rule in _FULL:
+        if _judged(error).rule in _FULL:
             return StorageFull(errno.ENOSPC, f"the store has no room left ({what})", name)
         return StorageError(errno.EPROTO, f"the store refuses ({what})", name)
 
 
-def _is_away(error: Exception) -> bool:
+def _is_away(error: BaseException) -> bool:
     """Whether an error means that the store is away, and not that it refuses."""
-    return _CLASSIFIER.classify(error).error_type is ErrorType.RETRYABLE
+    return _judged(error).error_type is ErrorType.RETRYABLE
+
+
+def _judged(error: BaseException) -> Classification:
+    """The verdict on a driver's error by itself: what its caller was dealing with when it asked says nothing of it."""
+    behind, error.__context__ = error.__context__, None
+    try:
+        return _CLASSIFIER.classify(error)
+    finally:
+        error.__context__ = behind

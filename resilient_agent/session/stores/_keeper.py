@@ -83,24 +83,20 @@ class Keeper(Generic[K]):
             return list(self._held.values())
 
     def _renewing(self, stop: threading.Event) -> None:
-        pause = self._every
+        pause, said = self._every, False
         while not stop.wait(pause):
             began = clock.monotonic()
             held = self._all()
             for each in held:
                 each.beat()
-            if self._renewed(held):
-                pause = max(0.0, self._every - (clock.monotonic() - began))
+            try:
+                self._renew(held)
+            except Exception as error:  # whatever it is, the next attempt may work, and the watch goes on
+                if not said:
+                    logger.warning("%d leases could not be renewed, trying again: %s", len(held), error)
+                pause, said = self._every * _SOONER, True
             else:
-                pause = self._every * _SOONER
-
-    def _renewed(self, held: list[K]) -> bool:
-        try:
-            self._renew(held)
-        except Exception as error:  # whatever it is, the next attempt may work, and the watch goes on
-            logger.warning("%d leases could not be renewed (%s); trying again", len(held), type(error).__name__)
-            return False
-        return True
+                pause, said = max(0.0, self._every - (clock.monotonic() - began)), False
 
     def _watching(self, stop: threading.Event) -> None:
         pause = 0.0
