@@ -3,8 +3,9 @@
 The front door: everything that users need is imported from here, and each name is loaded
 when it is first used. Reading order for a newcomer to the code: `verdict`, one table in
 `classify/knowledge/`, `classify/rules`, `backoff`, `strategies`, `_call`, `_course`, `_shapes`, `gates/pacer`; then
-`session/record`, `session/history`, `session/stores/_filelog`, `session/stores/file`, `session/repair`,
-`session/_core`, `session/guard`.
+`session/record`, `session/history`, `session/stores/base`, `session/stores/_filelog`, `session/stores/file`,
+`session/stores/lease`, `session/stores/_leasedlog`, `session/stores/postgres`, `session/repair`, `session/_core`,
+`session/guard`, `session/recovery`.
 """
 
 from __future__ import annotations
