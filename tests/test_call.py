@@ -513,7 +513,8 @@ def test_a_plain_call_leaves_no_circle_behind(end):
             caller()
             return sum(ref() is not None for ref in seen), gc.collect()
 
-    assert min(left() for _ in range(5)) == (0, 0)  # threads of other tests may leave something meanwhile
+    # Threads of other tests may leave something meanwhile; what we leave would be there each time.
+    assert any(left() == (0, 0) for _ in range(5))
     assert seen
 
 
