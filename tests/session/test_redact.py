@@ -232,7 +232,11 @@ def nested(texts):
     scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
     return st.recursive(
         scalars,
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(PLAIN_NAMES, inner, max_size=4),
+        # A pair of words may be a header with its value, and is one where the first is a secret's name.
+        lambda inner: (
+            st.lists(inner, max_size=4).filter(lambda found: len(found) != 2 or not isinstance(found[0], str))
+            | st.dictionaries(PLAIN_NAMES, inner, max_size=4)
+        ),
         max_leaves=12,
     )
 
