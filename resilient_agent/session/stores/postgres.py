@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import hashlib
 import logging
 import os
@@ -246,7 +247,7 @@ class _Postgres(Engine):
         return self._connections.use(lambda c: c.execute(statement, values).fetchall(), reserved=reserved)
 
     def _count(self, statement: str, values: dict[str, Any]) -> int:
-        return self._connections.use(lambda c: c.execute(statement, values).rowcount)
+        return self._connections.use(lambda c: c.writing.execute(statement, values).rowcount)
 
     def _set_up(self) -> None:
         if not self._ready:
@@ -324,6 +325,11 @@ class _Connection(psycopg.Connection[Any]):
 
     timeout = 5.0
 
+    @functools.cached_property
+    def writing(self) -> psycopg.Cursor[Any]:
+        """The cursor for statements that give no rows: a new one for each costs a save more than its record does."""
+        return self.cursor()
+
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
         return super().wait(_bounded(gen, self.timeout), *args, **options)
 
@@ -362,7 +368,7 @@ class _Connections:
         self._idle: list[_Connection] = []
         weakref.finalize(self, _close_all, self._idle, self._pid)
 
-    def use(self, work: Callable[[psycopg.Connection[Any]], T], *, reserved: bool = False) -> T:
+    def use(self, work: Callable[[_Connection], T], *, reserved: bool = False) -> T:
         """Do some work on a connection; one that failed is not used again.
 
         Args:
