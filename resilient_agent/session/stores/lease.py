@@ -100,17 +100,15 @@ class Engine(Protocol):
 
     Blocking, called from several threads at once. What it raises of its driver is classified as any error
     is: what is worth another attempt is tried again, so each step may be asked for twice, and the second time
-    has to come to the same as the first. No step takes longer than `timeout`.
+    has to come to the same as the first. No step may take longer than `step_timeout` of the store's ttl.
     All moments are the store's own clock's.
 
     Attributes:
         name: the store, for people; without a password.
-        timeout: seconds that one step may take, at most.
         errors: the base classes of the driver's exceptions.
     """
 
     name: str
-    timeout: float
     errors: tuple[type[Exception], ...]
 
     def now(self) -> datetime.datetime:

@@ -55,7 +55,6 @@ class _Memory(Engine):
     """The engine. One lock makes each step one."""
 
     name = "memory"
-    timeout = 1.0
     errors = ()
 
     def __init__(self, now: Callable[[], float] = clock.wall) -> None:

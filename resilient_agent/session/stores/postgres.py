@@ -185,7 +185,6 @@ class _Postgres(Engine):
     errors = (psycopg.Error,)
 
     def __init__(self, url: str, *, timeout: float, limit: int) -> None:
-        self.timeout = timeout
         self.name = _shown(url)
         self._connections = _Connections(url, timeout, limit)
         self._ready = False

@@ -200,14 +200,13 @@ class RedisStore(LeasedStore):
     ) -> None:  # fmt: skip
         if not prefix or set(prefix) & set("{}"):
             raise ValueError(f"prefix must be a word without braces, not {prefix!r}")
-        timeout = step_timeout(ttl)
-        client = _client(url, timeout) if isinstance(url, str) else url
+        client = _client(url, step_timeout(ttl)) if isinstance(url, str) else url
         if client.get_encoder().decode_responses:
             raise ValueError("the client must give bytes: make it with decode_responses=False")
         name = _shown(url) if isinstance(url, str) else type(url).__name__
         if isinstance(url, str):
             weakref.finalize(self, client.close)
-        super().__init__(_Redis(client, name=name, timeout=timeout, prefix=prefix), ttl=ttl, patience=patience)
+        super().__init__(_Redis(client, name=name, prefix=prefix), ttl=ttl, patience=patience)
 
 
 class _Redis(Engine):
@@ -215,9 +214,8 @@ class _Redis(Engine):
 
     errors = (redis.RedisError, redis.exceptions.RedisClusterException)
 
-    def __init__(self, client: Any, *, name: str, timeout: float, prefix: str) -> None:
+    def __init__(self, client: Any, *, name: str, prefix: str) -> None:
         self.name = name
-        self.timeout = timeout
         self._client = client
         self._prefix = prefix
         self._checked = False
