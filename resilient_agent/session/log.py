@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from resilient_agent.session.record import Damage, Record, read_line
 
-__all__ = ["Parsed", "Weight", "parse"]
+__all__ = ["SLACK", "Parsed", "Weight", "parse"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,7 +61,14 @@ class Weight:
         elif kind not in _PASSING:
             self.live += size
 
+    def is_outgrown(self, size: int, kind: str) -> bool:
+        """Whether a log of so many bytes is worth compacting, after a record of this kind."""
+        return size > 2 * self.live + SLACK and kind in _GROWING
 
+
+SLACK: Final = 1 << 16
+"""Bytes: smaller logs are not worth the trouble."""
+_GROWING: Final = frozenset({"appended", "replaced", "repaired", "extra"})  # at an end nobody waits for order
 _PASSING: Final = frozenset({"opened", "interrupted", "closed", "forgotten"})
 """Kinds that say nothing any more once the next record is there."""
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from resilient_agent.errors import InvalidSessionId, SessionBusy, SessionClosed, SessionLost
 from resilient_agent.session.history import History, interruption_fields
 from resilient_agent.session.stores._held import Held
-from resilient_agent.session.stores.base import SessionLog, SessionStore, StoredSession, goes_on
+from resilient_agent.session.stores.base import SessionLog, SessionStore, StoredSession
 from resilient_agent.session.stores.lease import Entry, Lease
 from resilient_agent.session.stores.leased import LeasedStore
 
@@ -589,7 +589,7 @@ def old_sessions_are_pruned(make: MakeStore) -> None:
     store = make(ttl=_LONG)
     _put(store, "closed", _said(1), ending="closed")
     _put(store, "killed", _said(1))
-    log = store.claim("live", admit=goes_on)
+    log = store.claim("live")
     _append(log, _said(1))
     _same(store.prune(older_than=3600, status="closed"), [], "what is old")
     removed = store.prune(older_than=0, status=["closed", "interrupted"])

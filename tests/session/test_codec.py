@@ -645,7 +645,7 @@ def test_a_session_is_marked_and_closed_where_nothing_can_be_sealed(store):
 
 @pytest.fixture
 def small_logs_are_compacted(monkeypatch):
-    monkeypatch.setattr(_filelog, "_SLACK", 500)
+    monkeypatch.setattr("resilient_agent.session.log.SLACK", 500)
 
 
 def long_talk(session):
@@ -769,7 +769,7 @@ def test_a_plain_session_is_gone_on_with_sealed(store, kind, monkeypatch):
         everybody_who_is_refused(store, None)["with"]()
     assert store.read("ticket-42", codec=kind(KEY)).messages == [*SAID, says("Annapurna")]
     assert list(store.stream("ticket-42", codec=kind(KEY))) == [*SAID, says("Annapurna")]
-    monkeypatch.setattr(_filelog, "_SLACK", 500)
+    monkeypatch.setattr("resilient_agent.session.log.SLACK", 500)
     crash(store, kind(KEY), long_talk)
     assert not spoken(path, *TOLD_WORDS, "Popocatepetl")
 
@@ -818,7 +818,7 @@ def test_a_sealed_stream_gives_what_the_fold_gives(tmp_path_factory, kind, steps
     store = FileStore(tmp_path_factory.mktemp("streams"), durability="process")
     expected, number, rest = [], 0, list(steps)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(_filelog, "_SLACK", slack)
+        patched.setattr("resilient_agent.session.log.SLACK", slack)
         while rest:
             until = next((place for place, (step, _) in enumerate(rest) if step == "crash"), len(rest))
             now, rest = rest[:until], rest[until + 1 :]

@@ -13,7 +13,7 @@ from resilient_agent.session.stores import _filelog
 
 @pytest.fixture(autouse=True)
 def small_logs_are_compacted(monkeypatch):
-    monkeypatch.setattr(_filelog, "_SLACK", 500)
+    monkeypatch.setattr("resilient_agent.session.log.SLACK", 500)
 
 
 def kinds(path):

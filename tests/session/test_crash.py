@@ -23,8 +23,8 @@ from resilient_agent import (
     repair_messages,
     session_guard,
 )
-from resilient_agent.session.log import parse
-from resilient_agent.session.stores._filelog import _SLACK, COMPACTING
+from resilient_agent.session.log import SLACK, parse
+from resilient_agent.session.stores._filelog import COMPACTING
 
 # -- what the children say, which the tests know as well ------------------------------------------
 
@@ -451,8 +451,8 @@ def test_a_compaction_that_is_killed_changes_nothing(nursery, store, folder, fac
         # Each owner's own record is small.
         size = path.stat().st_size
         biggest = max(size_of(summary(n)) for n in range(max(0, last - 1 - overdue), max(0, last) + 2))
-        assert size <= (3 + overdue) * biggest + _SLACK + 20 * 1_000
-        overdue = overdue + 1 if last >= 0 and size > 2 * size_of(summary(last)) + _SLACK else 0
+        assert size <= (3 + overdue) * biggest + SLACK + 20 * 1_000
+        overdue = overdue + 1 if last >= 0 and size > 2 * size_of(summary(last)) + SLACK else 0
         if nursery.rng.random() < 0.5:
             with pytest.raises(LookupError), session_guard(name, store=store, max_resumes=None) as session:
                 assert not left.exists()

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from resilient_agent import FileStore, ResilientAgentError, session_guard
-from resilient_agent.session.stores import _filelog, _posix
+from resilient_agent.session.stores import _posix
 
 CALLS = ("open", "pwrite", "pread", "fsync", "rename", "unlink", "fstat", "fchmod", "mkdir")
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES, errno.EINTR)
@@ -111,7 +111,7 @@ def check(tmp_path, monkeypatch, where, name, *, lasting):
 
 @pytest.fixture(autouse=True)
 def small_logs_are_compacted(monkeypatch):
-    monkeypatch.setattr(_filelog, "_SLACK", 500)
+    monkeypatch.setattr("resilient_agent.session.log.SLACK", 500)
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from resilient_agent import FileStore, session_guard
-from resilient_agent.session.stores import _filelog
 
 
 class Disk:
@@ -243,7 +242,7 @@ def test_no_power_cut_takes_what_was_acknowledged(work, tmp_path, monkeypatch): 
     """Behind each operation, in each state that the disk may be in: all that was told is there, and it goes on."""
     root = tmp_path / "root"
     root.mkdir()
-    monkeypatch.setattr(_filelog, "_SLACK", 500)  # so that a small log is compacted
+    monkeypatch.setattr("resilient_agent.session.log.SLACK", 500)  # so that a small log is compacted
     with monkeypatch.context() as patched:
         recorder = Recorder(patched, root)
         journal = Journal(recorder.disk)

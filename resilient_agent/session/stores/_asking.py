@@ -74,10 +74,11 @@ class Asking:
 
     def _told(self, error: Exception, began: float) -> StorageError:
         what, name = f"{type(error).__name__}: {error}".strip(), self._name
-        if _is_away(error):
+        verdict = _judged(error)
+        if verdict.error_type is ErrorType.RETRYABLE:
             seconds = clock.monotonic() - began
             return StoreUnavailable(errno.EHOSTUNREACH, f"the store did not answer for {seconds:.1f} s ({what})", name)
-        if _judged(error).rule in _FULL:
+        if verdict.rule in _FULL:
             return StorageFull(errno.ENOSPC, f"the store has no room left ({what})", name)
         return StorageError(errno.EPROTO, f"the store refuses ({what})", name)
 

@@ -35,21 +35,12 @@ Durability = Literal["power", "process"]
 """power: what is acknowledged survives a power cut. process: it survives the end of the process, however it
 comes, and not a power cut; a save costs a twentieth of that."""
 
-_GROWING: Final = frozenset({"appended", "replaced", "repaired", "extra"})  # at an end nobody waits for order
-_SLACK: Final = 1 << 16  # bytes: smaller logs are not worth the trouble
-
 
 class FileLog:
     """The log of one session.
 
     Attributes:
-        path: the file.
-        history: the session as it is stored at this moment.
-        was: what it was before this owner came: `new`, `open` (found without a mark), `interrupted`
-            or `closed`.
-        interruption: how it had ended badly, or None.
-        damage: the places that could not be read.
-        afresh: whether what was stored was left behind.
+        path: the file; the others are those of `base.SessionLog`.
     """
 
     def __init__(
@@ -99,7 +90,7 @@ class FileLog:
         self.history.apply(record)
         self._live.add(kind, fields, len(line))
         self._unsettled = False
-        if self._end > 2 * self._live.live + _SLACK and kind in _GROWING:
+        if self._live.is_outgrown(self._end, kind):
             self._compact()
 
     def renew(self) -> None:
@@ -179,8 +170,7 @@ class FileLog:
         return record, self._line(record)
 
     def _line(self, record: Record) -> bytes:
-        codec, session_id = self._codec, self._session_id
-        return write_line(record, None if codec is None else lambda data, seq: codec.encode(data, session_id, seq))
+        return write_line(record, base.sealing(self._codec, self._session_id))
 
     def _write(self, fd: int, line: bytes) -> None:
         """The line behind the end, and on the disk; or nothing behind the end."""
@@ -249,11 +239,8 @@ class FileLog:
         return not (self.history.strange or self.damage)
 
     def _all_at_once(self) -> bytes:
-        """The log as one record. Its number is that of the last: what comes next goes on from there."""
-        history = self.history
-        fields = {**history.compacted(), **base.process()}
-        record = Record(history.seq, history.epoch, clock.now(), len(history.messages), "compacted", fields)
-        return self._line(record)
+        """The log as one record."""
+        return self._line(base.all_at_once(self.history, self.history.epoch, clock.now()))
 
     def _whole(self, fd: int) -> bytes:
         """What counts, to be written anew: from the file as far as it can be read, else from memory."""

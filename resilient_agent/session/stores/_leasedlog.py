@@ -40,8 +40,6 @@ __all__ = ["Header", "LeasedLog", "as_log", "rest_after"]
 
 logger: Final = logging.getLogger("resilient_agent.session")
 
-_SLACK: Final = 1 << 16  # bytes: smaller logs are not worth compacting
-_GROWING: Final = frozenset({"appended", "replaced", "repaired", "extra"})
 _REFUSED: Final = 3600.0
 """Seconds that a session rests which nobody can go on with before a person has looked at it."""
 
@@ -103,7 +101,7 @@ class LeasedLog:
         history.apply(record)
         self._live.add(kind, fields, size)
         self._size += size
-        if self._size > 2 * self._live.live + _SLACK and kind in _GROWING:
+        if self._live.is_outgrown(self._size, kind):
             self._compact()
 
     def renew(self) -> None:
@@ -150,16 +148,12 @@ class LeasedLog:
 
     def _write(self, record: Record, *, alone: bool) -> int:
         """Have the store take a record; how long its line is."""
-        line = self._line(record)
+        line = write_line(record, base.sealing(self._codec, self._session_id))
         header, rest = self._said_after(record)
         self._unsettled = True
         self._held.write(Entry(record.seq, line[:-1], header, record.kind == "closed", rest, alone))
         self._unsettled = False
         return len(line)
-
-    def _line(self, record: Record) -> bytes:
-        codec, session_id = self._codec, self._session_id
-        return write_line(record, None if codec is None else lambda data, seq: codec.encode(data, session_id, seq))
 
     def _said_after(self, record: Record) -> tuple[bytes, float]:
         """What a listing says of the session after this record, and how long it rests should its owner die."""
@@ -174,9 +168,7 @@ class LeasedLog:
         history, held = self.history, self._held
         if history.strange or self.damage:  # what this version cannot read is not its to throw away
             return
-        fields = {**history.compacted(), **base.process()}
-        count = len(history.messages)
-        record = Record(history.seq, held.lease.epoch, held.moment(), count, "compacted", fields)
+        record = base.all_at_once(history, held.lease.epoch, held.moment())
         try:
             self._size = self._write(record, alone=True)
             self._live.add("compacted", {}, self._size)

@@ -44,10 +44,13 @@ __all__ = [
     "SessionStore",
     "StoredSession",
     "StoredStatus",
+    "all_at_once",
     "check_session_id",
     "goes_on",
     "opening",
+    "process",
     "prunable",
+    "sealing",
     "unsealing",
 ]
 
@@ -231,9 +234,20 @@ def opening(history: History, session_id: str, *, afresh: bool) -> dict[str, Any
     return fields
 
 
+def all_at_once(history: History, epoch: int, at: datetime.datetime) -> Record:
+    """The record that stands for all others. Its number is that of the last: what comes next goes on from there."""
+    fields = {**history.compacted(), **process()}
+    return Record(history.seq, epoch, at, len(history.messages), "compacted", fields)
+
+
 def process() -> dict[str, Any]:
     """Which process this is, for people; nothing is decided by it."""
     return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+def sealing(codec: Codec | None, session_id: str) -> Callable[[bytes, int], bytes] | None:
+    """What seals the content of records with this codec, for `write_line`; None without one."""
+    return None if codec is None else lambda data, seq: codec.encode(data, session_id, seq)
 
 
 def unsealing(codec: Codec | None, session_id: str) -> Callable[[Record], Record]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import logging
 from collections.abc import Collection, Iterator
 from typing import Final
 
@@ -28,8 +27,6 @@ from resilient_agent.session.stores.base import Admit, Codec, StoredSession, Sto
 from resilient_agent.session.stores.lease import Engine, Row
 
 __all__ = ["LeasedStore"]
-
-logger: Final = logging.getLogger("resilient_agent.session")
 
 _TTL: Final = 30.0
 _PATIENCE: Final = 10.0
