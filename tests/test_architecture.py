@@ -13,7 +13,7 @@ PACKAGE = Path(resilient_agent.__file__).parent
 
 # From the ground floor up. A room imports from lower rows; within its row only where ALLOWED says so.
 ROWS = (
-    ("_once", "errors", "verdict", "backoff", "clock", "report"),
+    ("_drivers", "_once", "errors", "verdict", "backoff", "clock", "report"),
     (
         "classify",
         "session.content",
@@ -137,7 +137,7 @@ FOREIGN = {
     "msgspec": {"session.content", "session.record", "session.stores"},
     "platformdirs": {"session.stores"},
     "psycopg": {"session.stores"},
-    "redis": {"gates.shared.link", "session.stores"},
+    "redis": {"_drivers", "gates.shared.link", "session.stores"},
     "signal": {"session._terminating"},
     "tenacity": {"strategies", "session.stores", "fallback", "_call", "_course", "_ordinary", "_control", "decorator"},
     "time": {"clock", "testing"},

@@ -7,21 +7,20 @@ import pickle
 import random
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from resilient_agent.backoff import BackoffConfig
 from resilient_agent.decorator import resilient
-from resilient_agent.gates import shared
 from resilient_agent.gates.budget import RetryBudget
 from resilient_agent.gates.shared.budget import SharedRetryBudget
+from resilient_agent.gates.shared.link import text_of
 from resilient_agent.gates.shared.purse import Purse
 from resilient_agent.verdict import Classification, ErrorType
 
 redis = pytest.importorskip("redis")
 
-SCRIPT = Path(shared.__file__).with_name("budget.lua").read_text("utf-8")
+SCRIPT = text_of("budget")
 RETRYABLE = Classification(ErrorType.RETRYABLE, BackoffConfig())
 
 

@@ -5,16 +5,15 @@ import itertools
 import json
 import math
 import random
-from pathlib import Path
 
 import pytest
 
-from resilient_agent.gates import shared
 from resilient_agent.gates.shared.lane import SharedLane
+from resilient_agent.gates.shared.link import text_of
 
 redis = pytest.importorskip("redis")
 
-SCRIPT = Path(shared.__file__).with_name("limit.lua").read_text("utf-8")
+SCRIPT = text_of("limit")
 TRAVEL = 0.001
 """Seconds that a question takes to the server, and an answer or news back."""
 

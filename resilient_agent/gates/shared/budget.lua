@@ -4,15 +4,7 @@
 -- KEYS[1]  hash: per tenth of the window, first attempts ("calls:N") and retries in vain ("spent:N")
 -- KEYS[2]  hash: who takes part: "retries under way, until when; tokens to spend, until when"
 -- ARGV[1]  JSON, see `SharedRetryBudget.question`
-local ask = cjson.decode(ARGV[1])
-
-local function text(number) return string.format('%.17g', number) end
-
-local now = ask.now
-if not now then
-    local time = redis.call('TIME')
-    now = tonumber(time[1]) + tonumber(time[2]) / 1e6
-end
+-- ask, now, text: see `common.lua`
 
 local tenth = math.floor(now / (ask.window / 10))
 if ask.calls > 0 then redis.call('HINCRBY', KEYS[1], 'calls:' .. tenth, ask.calls) end

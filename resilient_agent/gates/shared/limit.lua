@@ -5,15 +5,7 @@
 -- KEYS[2]  hash: who asks for slots: "how many wait there, until when that counts"
 -- KEYS[3]  sorted set: the limits of this pacer that were met lately
 -- ARGV[1]  JSON, see `SharedLane.question`;  ARGV[2]  the channel on which all are told
-local ask = cjson.decode(ARGV[1])
-
-local function text(number) return string.format('%.17g', number) end
-
-local now = ask.now
-if not now then
-    local time = redis.call('TIME')
-    now = tonumber(time[1]) + tonumber(time[2]) / 1e6
-end
+-- ask, now, text: see `common.lua`
 
 local limit = {}
 local flat = redis.call('HGETALL', KEYS[1])

@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from resilient_agent import clock
+from resilient_agent._drivers import needs, redis_client
 from resilient_agent.gates.shared.moment import ServerTime
 
 if TYPE_CHECKING:
     import redis
     from redis.client import PubSub
 
-__all__ = ["Link", "Listener", "Party", "Place", "link_to"]
+__all__ = ["Link", "Listener", "Party", "Place", "link_to", "text_of"]
 
 _log = logging.getLogger("resilient_agent.gates")
 
@@ -177,8 +178,7 @@ class Link:
     def _ask(self, party: Party, place: Place) -> None:
         script = self._scripts.get(place.script)
         if script is None:
-            text = Path(__file__).with_name(f"{place.script}.lua").read_text("utf-8")
-            script = self._scripts[place.script] = self._client.register_script(text)
+            script = self._scripts[place.script] = self._client.register_script(text_of(place.script))
         question = json.dumps(party.question())
         asked = clock.monotonic()
         reply = json.loads(script(keys=place.keys, args=[question, self._here(place.channel)]))
@@ -283,6 +283,12 @@ _links: weakref.WeakValueDictionary[str, Link] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
 
+def text_of(script: str) -> str:
+    """A script, behind what all of them begin with."""
+    parts = (Path(__file__).with_name(f"{name}.lua").read_text("utf-8") for name in ("common", script))
+    return "\n".join(parts)
+
+
 def link_to(url: str, wanted_by: str) -> Link:
     """The way to this server, one for the whole process. Connects to nothing yet.
 
@@ -300,28 +306,13 @@ def link_to(url: str, wanted_by: str) -> Link:
     with _lock:
         link = _links.get(url)
         if link is None:
-            try:
+            with needs("redis", wanted_by):
                 link = _links[url] = Link(url)
-            except ModuleNotFoundError as error:
-                raise ModuleNotFoundError(
-                    f'{wanted_by} needs the extra "redis": pip install "resilient-agent[redis]"', name=error.name
-                ) from error
         return link
 
 
 def _client(url: str) -> redis.Redis:
-    from redis import Redis, backoff, retry  # noqa: PLC0415 - needed by those who share, and by nobody else
-
-    if url.startswith("valkey"):
-        url = f"redis{url.removeprefix('valkey')}"
-    return Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=_TIMEOUT,
-        socket_connect_timeout=_TIMEOUT,
-        health_check_interval=_LOOK,
-        retry=retry.Retry(backoff.NoBackoff(), 0),  # trying again is what this room does
-    )
+    return redis_client(url, _TIMEOUT, decode_responses=True, health_check_interval=_LOOK)
 
 
 def _where(client: redis.Redis) -> str:

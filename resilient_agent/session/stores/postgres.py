@@ -26,8 +26,8 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final, TypeVar
 
 from resilient_agent import clock
+from resilient_agent._drivers import needs
 from resilient_agent.errors import SessionBusy
-from resilient_agent.session.stores._extras import needs
 from resilient_agent.session.stores.lease import Engine, Entry, Grant, Lease, Row, step_timeout
 from resilient_agent.session.stores.leased import LeasedStore
 

@@ -29,15 +29,13 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, Final
 
+from resilient_agent._drivers import needs, redis_client
 from resilient_agent.errors import SessionBusy
-from resilient_agent.session.stores._extras import needs
 from resilient_agent.session.stores.lease import Engine, Entry, Grant, Lease, Row, step_timeout
 from resilient_agent.session.stores.leased import LeasedStore
 
 with needs("redis", "RedisStore"):
     import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
 
 __all__ = ["RedisStore"]
 
@@ -200,7 +198,7 @@ class RedisStore(LeasedStore):
     ) -> None:  # fmt: skip
         if not prefix or set(prefix) & set("{}"):
             raise ValueError(f"prefix must be a word without braces, not {prefix!r}")
-        client = _client(url, step_timeout(ttl)) if isinstance(url, str) else url
+        client = redis_client(url, step_timeout(ttl), client_name="resilient_agent") if isinstance(url, str) else url
         if client.get_encoder().decode_responses:
             raise ValueError("the client must give bytes: make it with decode_responses=False")
         name = _shown(url) if isinstance(url, str) else type(url).__name__
@@ -325,20 +323,6 @@ def _dangers(client: Any) -> Iterator[str]:
         yield f"its maxmemory-policy is {policy}: when memory is full it throws sessions away; set noeviction"
     if kept.get("aof_enabled") == 0:
         yield "it keeps no append-only file: what it has acknowledged is lost when it restarts; set appendonly yes"
-
-
-def _client(url: str, timeout: float) -> redis.Redis:
-    """A client that gives up in time, and leaves it to the store to ask again."""
-    scheme, _, rest = url.partition("://")
-    scheme = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
-    return redis.Redis.from_url(
-        f"{scheme}://{rest}",
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        client_name="resilient_agent",
-        decode_responses=False,
-    )
 
 
 def _shown(url: str) -> str:
