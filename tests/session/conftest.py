@@ -10,6 +10,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from databases import emptied, opened
+from proxy import Proxy
 
 import resilient_agent
 from resilient_agent import FileStore
@@ -26,6 +28,21 @@ def folder(tmp_path):
 @pytest.fixture
 def store(folder):
     return FileStore(folder)
+
+
+@pytest.fixture(params=["postgres", "redis"])
+def url(request):
+    """A database without sessions."""
+    server = request.getfixturevalue({"postgres": "postgres_server", "redis": "valkey_server"}[request.param])
+    emptied(opened(server.url))
+    return server.url
+
+
+@pytest.fixture
+def lag(url):
+    """The same database through a network that a test rules."""
+    with Proxy(url) as proxy:
+        yield proxy
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import anyio
 import psycopg
 import pytest
 import redis
-from proxy import Proxy, once
+from databases import emptied, opened
+from proxy import once
 
 from resilient_agent import (
-    PostgresStore,
     RedisStore,
     StorageError,
     StorageFull,
@@ -29,28 +29,6 @@ from resilient_agent.session.stores import postgres as postgres_room
 from resilient_agent.testing import store_contract
 
 NEEDLE = {"role": "user", "content": "needle"}
-
-
-@pytest.fixture(params=["postgres", "redis"])
-def url(request):
-    """A database without sessions."""
-    server = request.getfixturevalue({"postgres": "postgres_server", "redis": "valkey_server"}[request.param])
-    store = opened(server.url)
-    for found in list(store.scan()):
-        store.delete(found.session_id)
-    return server.url
-
-
-def opened(url, **options):
-    """A store with connections of its own, as another process has it."""
-    return (RedisStore if url.startswith("redis") else PostgresStore)(url, **options)
-
-
-@pytest.fixture
-def lag(url):
-    """The same database through a network that a test rules."""
-    with Proxy(url) as proxy:
-        yield proxy
 
 
 def contents(url, session_id="ticket-42"):
@@ -407,9 +385,7 @@ def test_every_statement_may_run_on_another_connection(promise, postgres_server,
 
     monkeypatch.setattr(postgres_room._Connections, "_taken", another)
     monkeypatch.setattr(postgres_room._Connections, "_put_back", lambda _, connection: connection.close())
-    store = opened(postgres_server.url)
-    for found in list(store.scan()):
-        store.delete(found.session_id)
+    emptied(opened(postgres_server.url))
     promise(lambda ttl: opened(postgres_server.url, ttl=ttl))
 
 

@@ -8,6 +8,7 @@ import zlib
 
 import anyio
 import pytest
+from databases import emptied
 
 from resilient_agent import (
     Deferred,
@@ -40,10 +41,7 @@ def store(request):
     if request.param == "memory":
         return MemoryStore()
     server = request.getfixturevalue({"postgres": "postgres_server", "redis": "valkey_server"}[request.param])
-    made = PostgresStore(server.url) if request.param == "postgres" else RedisStore(server.fresh_url())
-    for found in list(made.scan()):
-        made.delete(found.session_id)
-    return made
+    return emptied(PostgresStore(server.url) if request.param == "postgres" else RedisStore(server.fresh_url()))
 
 
 @pytest.fixture

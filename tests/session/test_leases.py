@@ -9,11 +9,9 @@ import time
 
 import anyio
 import pytest
-from proxy import Proxy
+from databases import opened
 
 from resilient_agent import (
-    PostgresStore,
-    RedisStore,
     SessionBusy,
     SessionLost,
     interrupted_sessions,
@@ -24,29 +22,6 @@ from resilient_agent import clock as our_clock
 
 TTL = 1.0
 MESSAGE = {"role": "user", "content": "Where is my order?"}
-KINDS = ["postgres", "redis"]
-
-
-@pytest.fixture(params=KINDS)
-def url(request):
-    """A database without sessions."""
-    server = request.getfixturevalue({"postgres": "postgres_server", "redis": "valkey_server"}[request.param])
-    store = opened(server.url)
-    for found in list(store.scan()):
-        store.delete(found.session_id)
-    return server.url
-
-
-def opened(url, ttl=30.0, **options):
-    """A store with connections of its own, as another process has it."""
-    return (RedisStore if url.startswith("redis") else PostgresStore)(url, ttl=ttl, **options)
-
-
-@pytest.fixture
-def lag(url):
-    """The same database through a network that a test rules."""
-    with Proxy(url) as proxy:
-        yield proxy
 
 
 def messages(url, session_id="ticket-42"):

@@ -2,6 +2,7 @@
 
 import pytest
 import redis
+from databases import emptied
 from servers import given_servers
 
 from resilient_agent import FileStore, LeasedStore, MemoryStore, PostgresStore, RedisStore
@@ -31,14 +32,12 @@ def make_store(request, tmp_path):
 
 
 def in_postgres(url):
-    for found in list((store := PostgresStore(url)).scan()):
-        store.delete(found.session_id)
+    emptied(PostgresStore(url))
     return lambda ttl: PostgresStore(url, ttl=ttl)
 
 
 def in_redis(url):
-    for found in list((store := RedisStore(url)).scan()):
-        store.delete(found.session_id)
+    emptied(RedisStore(url))
     return lambda ttl: RedisStore(url, ttl=ttl)
 
 
