@@ -121,10 +121,9 @@ async def recover(
     """Go on with interrupted sessions, whoever began them: the main loop of a worker process.
 
     Any number of workers may run it over one store; each session goes to one of them, and they take all that are
-    interrupted there, whoever began them. What the handler raises
-    marks its session as interrupted again, is logged, and ends nothing else. SIGTERM ends the loop cleanly: no
-    session is taken any more, those under way have `drain` seconds, and are then cancelled
-    and marked, for another worker to go on with.
+    interrupted there, whoever began them. What the handler raises marks its session as interrupted again, is
+    logged, and ends nothing else. SIGTERM ends the loop cleanly: no session is taken any more, those under way
+    have `drain` seconds, and are then cancelled and marked, for another worker to go on with.
 
     Args:
         store: as for `session_guard`.

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 
 import pytest
+from plainly import Plain, PlainGuard, never_waiting
 
 from resilient_agent import (
     ConversationRecovery,
@@ -61,38 +62,11 @@ def next_said(messages):
 NURSERY = (
     "import asyncio, json, os, sys, tempfile\n"
     "from resilient_agent import ConversationRecovery, OutcomeUnknown, session_guard\n\n"
-    + "\n".join(map(inspect.getsource, (message, batch_at, summary, next_said)))
+    + "\n".join(map(inspect.getsource, (message, batch_at, summary, next_said, Plain, PlainGuard, never_waiting)))
     + """
 
 def say(word):
     os.write(1, f"{word}\\n".encode())
-
-class Plain:
-    # A guard and its session in plain code, such that one job is written for both faces.
-    def __init__(self, guard):
-        self._guard = guard
-
-    async def __aenter__(self):
-        self._session = self._guard.__enter__()
-        return self
-
-    async def __aexit__(self, *error):
-        return self._guard.__exit__(*error)
-
-    def __getattr__(self, name):
-        found = getattr(self._session, name)
-        if not callable(found):
-            return found
-        async def call(*args, **options):
-            return found(*args, **options)
-        return call
-
-def never_waiting(coroutine):
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    raise AssertionError("plain code has nothing to wait for")
 
 async def appending(guard, folder, name):
     async with guard() as session:
@@ -202,7 +176,7 @@ JOBS = {
 def live(job, face, folder, name):
     def guard():
         made = session_guard(name, store=folder, max_resumes=None)
-        return Plain(made) if face == "with" else made
+        return PlainGuard(made) if face == "with" else made
     (never_waiting if face == "with" else asyncio.run)(JOBS[job](guard, folder, name))
 
 async def warm():

@@ -15,6 +15,7 @@ import time
 from collections import Counter, defaultdict
 
 import pytest
+from plainly import Plain, never_waiting
 from servers import PostgresServer, ValkeyServer
 
 from resilient_agent import PostgresStore, RedisStore, session_guard
@@ -51,7 +52,7 @@ NURSERY = (
     "import asyncio, json, logging, os, random, signal, sys, threading, time, traceback\n"
     "from resilient_agent import OutcomeUnknown, SessionLost, StorageError, StoreUnavailable\n"
     "from resilient_agent import claim_interrupted, open_store, recover, session_guard\n\n"
-    + "\n".join(map(inspect.getsource, (answer, note, has_effect, has_note)))
+    + "\n".join(map(inspect.getsource, (answer, note, has_effect, has_note, Plain, never_waiting)))
     + """
 url, ttl, patience, folder, length = sys.argv[1], *map(float, sys.argv[2:4]), sys.argv[4], int(sys.argv[5])
 
@@ -68,26 +69,6 @@ class Logged(logging.Handler):
     def emit(self, record):
         error = record.exc_info and record.exc_info[0].__name__
         tell("logged", record.getMessage()[:1500], error)
-
-class Plain:
-    # A session in plain code, such that one handler is written for both faces.
-    def __init__(self, session):
-        self._session = session
-
-    def __getattr__(self, name):
-        found = getattr(self._session, name)
-        if not callable(found):
-            return found
-        async def call(*args, **options):
-            return found(*args, **options)
-        return call
-
-def never_waiting(coroutine):
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    raise AssertionError("plain code has nothing to wait for")
 
 async def pause(session, longest):
     seconds = random.uniform(0, longest)
