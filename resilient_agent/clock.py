@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextvars
 import datetime
+import functools
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -26,6 +27,7 @@ __all__ = [
     "of_event_loop",
     "on_event_loop",
     "scope_left",
+    "signal",
     "sleep",
     "standing_still",
     "wall",
@@ -88,6 +90,24 @@ def callback() -> Callable[[Callable[[], object]], object]:
         raise RuntimeError("no event loop runs here")
     soon: Callable[[Callable[[], object]], object] = loop.call_soon_threadsafe
     return soon
+
+
+def signal() -> tuple[Callable[[], Awaitable[object]], Callable[[], object]]:
+    """Something to wait for once on the event loop that runs here, and how any thread says that it is there.
+
+    On asyncio that is a bare future: an event of anyio wakes the same task at twice the cost.
+    """
+    loop: Any = asyncio_loop() if _trio_here() is None else None
+    if loop is None:
+        event = anyio.Event()
+        return event.wait, functools.partial(callback(), event.set)
+    future = loop.create_future()
+    return (lambda: future), functools.partial(loop.call_soon_threadsafe, _arrive, future)
+
+
+def _arrive(future: Any) -> None:
+    if not future.done():  # else whoever waited was cancelled
+        future.set_result(None)
 
 
 def scope_left() -> float:

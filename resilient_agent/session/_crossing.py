@@ -41,12 +41,12 @@ async def decided(work: Callable[[], T], *, undo: Callable[[T], object] | None =
     Raises:
         What the work raised; or the cancellation, after the work is over.
     """
-    done = anyio.Event()
-    job = _Job(work, clock.callback(), done.set)
+    over, tell = clock.signal()
+    job = _Job(work, tell)
     try:
         await anyio.lowlevel.checkpoint_if_cancelled()
         _threads.do(job.run)
-        await done.wait()
+        await over()
     except anyio.get_cancelled_exc_class() as cancelled:
         if job.withdraw():
             if must:
@@ -80,10 +80,9 @@ class _Job(Generic[T]):
         result: what it returned, in a list; empty where it raised.
     """
 
-    def __init__(self, work: Callable[[], T], callback: Callable[..., object], done: Callable[[], object]) -> None:
+    def __init__(self, work: Callable[[], T], tell: Callable[[], object]) -> None:
         self._work = work
-        self._callback = callback
-        self._done = done
+        self._tell = tell
         self._lock = threading.Lock()
         self._taken = False  # by the thread that runs it, or by whoever withdrew it
         self._error: BaseException | None = None
@@ -107,7 +106,7 @@ class _Job(Generic[T]):
             self._error = error
         self.over = True
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._callback(self._done)
+            self._tell()
 
     def outcome(self) -> T:
         """What the work returned; raises what it raised."""

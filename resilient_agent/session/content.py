@@ -88,7 +88,8 @@ def copied(value: Any) -> Any:
         (True, False)
     """
     if type(value) is dict:
-        return {key: copied(item) for key, item in value.items()}
+        # Most of what a message holds is text, and need not be asked what it is by a call of its own.
+        return {key: item if type(item) is str else copied(item) for key, item in value.items()}
     if type(value) is list:
         return [copied(item) for item in value]
     return value
@@ -136,6 +137,8 @@ def _plain_subclass(value: Any, depth: int) -> Any:
 
 
 def _key(key: Any) -> str:
+    if type(key) is str and key.isascii():
+        return key
     if isinstance(key, str):
         return str(_plain(key, 0))
     raise _refusal(f"the key {key!r} is no string: JSON would turn it into one")

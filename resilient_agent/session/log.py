@@ -6,6 +6,7 @@ Decides what counts. Does not know where the bytes come from, nor what the recor
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from resilient_agent.session.record import Damage, Record, read_line
@@ -18,7 +19,6 @@ class Parsed:
     """What a log holds.
 
     Attributes:
-        records: in their order, each once.
         damage: the places that cannot be read.
         end: the byte at which the next record goes.
         unended: whether the last record is whole but for its newline.
@@ -26,7 +26,6 @@ class Parsed:
         live: how many of the bytes hold what still counts; see `Weight`.
     """
 
-    records: list[Record]
     damage: tuple[Damage, ...]
     end: int
     unended: bool
@@ -73,52 +72,57 @@ _PASSING: Final = frozenset({"opened", "interrupted", "closed", "forgotten"})
 """Kinds that say nothing any more once the next record is there."""
 
 
-def parse(data: bytes) -> Parsed:
-    """The records of a log, the places that cannot be read, and where it ends.
+def parse(lines: Iterable[bytes], take: Callable[[Record], object]) -> Parsed:
+    """The records of a log, one by one, the places that cannot be read, and where the log ends.
 
     What stands behind the last newline was never acknowledged: a whole record (its checksum
     says so) counts, anything else is torn. A whole line that cannot be read was damaged
     later; it is told and left where it is.
 
+    Args:
+        lines: those of the log, each with its newline; what stands behind the last newline, too.
+        take: given each record that counts, in their order, each once. Not a list of them: of a long log it
+            would cost a start as much as the messages.
+
     Example:
-        >>> parse(b'{"seq":1}').torn
+        >>> parse([b'{"seq":1}'], print).torn
         9
     """
-    records: list[Record] = []
     damage: list[Damage] = []
-    number = offset = unread = 0
+    offset = unread = 0
     live = Weight()
     due = 1  # the number of the record that comes next, where nothing is wrong
-    # Line by line and not by split: a second copy of a long log costs a start as much as reading it.
-    while (end := data.find(b"\n", offset)) >= 0:
-        number += 1
-        record = read_line(data[offset:end])
+    begun = False
+    tail = b""
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            tail = line
+            break
+        record = read_line(memoryview(line)[:-1])
         if isinstance(record, str):
             damage.append(Damage(number, offset, record))
             unread += 1
         else:
-            if record.seq != due and (fault := _disorder(records, record, unread)):
+            if record.seq != due and (fault := _disorder(record, due, unread, begun=begun)):
                 damage.append(Damage(number, offset, fault))
             unread = 0
             if record.seq >= due:  # a line that stands twice counts once
-                records.append(record)
-                live.add(record.kind, record.fields, end + 1 - offset)
-                due = record.seq + 1
-        offset = end + 1
-    tail = data[offset:]
+                take(record)
+                live.add(record.kind, record.fields, len(line))
+                due, begun = record.seq + 1, True
+        offset += len(line)
     last = read_line(tail) if tail else ""
     if isinstance(last, Record):
-        records.append(last)
+        take(last)
         live.add(last.kind, last.fields, len(tail) + 1)
-        return Parsed(records, tuple(damage), len(data), unended=True, torn=0, live=live)
-    return Parsed(records, tuple(damage), offset, unended=False, torn=len(tail), live=live)
+        return Parsed(tuple(damage), offset + len(tail), unended=True, torn=0, live=live)
+    return Parsed(tuple(damage), offset, unended=False, torn=len(tail), live=live)
 
 
-def _disorder(records: list[Record], record: Record, unread: int) -> str:
+def _disorder(record: Record, expected: int, unread: int, *, begun: bool) -> str:
     """What is wrong with a record's number, where `unread` lines before it could not be read."""
-    if not records and record.kind == "compacted":
+    if not begun and record.kind == "compacted":
         return ""  # it stands for all before it
-    expected = records[-1].seq + 1 if records else 1
     if record.seq < expected:
         return f"record {record.seq} stands here again"
     missing = range(expected + unread, record.seq)

@@ -112,7 +112,7 @@ def write_line(record: Record, seal: Callable[[bytes, int], bytes] | None = None
     return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
-def read_line(line: bytes) -> Record | str:
+def read_line(line: bytes | memoryview) -> Record | str:
     """The record in a line without its newline, or in words what is wrong with it."""
     if not is_whole(line):
         return "the checksum does not fit"
@@ -120,7 +120,7 @@ def read_line(line: bytes) -> Record | str:
         try:
             fields = _DECODE(line)
         except ValueError:  # a lone surrogate, which JSON allows and few read
-            fields = json.loads(line)
+            fields = json.loads(bytes(line))
         del fields["crc"]
         pop = fields.pop
         moment = datetime.datetime.fromisoformat(pop("at"))
@@ -130,7 +130,7 @@ def read_line(line: bytes) -> Record | str:
     return record
 
 
-def is_whole(line: bytes) -> bool:
+def is_whole(line: bytes | memoryview) -> bool:
     """Whether a line's checksum fits."""
     cut = len(line) - _TAIL
     return cut >= 0 and line[cut:] == b',"crc":"%08x"}' % zlib.crc32(memoryview(line)[:cut])

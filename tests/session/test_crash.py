@@ -271,7 +271,7 @@ def faults(kept, count, *, more=1):
 
 def unreadable(path):
     """How many places of a log cannot be read."""
-    return len(parse(path.read_bytes()).damage) if path.exists() else 0
+    return len(parse(path.read_bytes().splitlines(keepends=True), lambda _: None).damage) if path.exists() else 0
 
 
 def is_found(store, name, said, tally):

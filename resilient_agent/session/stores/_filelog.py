@@ -18,8 +18,8 @@ from typing import Any, Final, Literal
 
 from resilient_agent import clock
 from resilient_agent.errors import SessionClosed, SessionLost
-from resilient_agent.session.history import History, Status
-from resilient_agent.session.log import Parsed, parse
+from resilient_agent.session.history import Status
+from resilient_agent.session.log import Parsed
 from resilient_agent.session.record import Kind, Record, write_line
 from resilient_agent.session.stores import _posix, base
 from resilient_agent.session.stores.base import Admit, Codec
@@ -56,8 +56,9 @@ class FileLog:
         self._unnamed = False  # whether the folder was not synced since the file got its place
         self.path = path
         with _posix.refused("read the session's log", path):
-            parsed = parse(_posix.read_all(fd))
-            self.history = self._fold(parsed)  # before anything is touched: a later format is left as it is
+            self._identity = _posix.identity(fd)
+            # Before anything is touched: a later format is left as it is.
+            self.history, parsed = base.folded(_posix.lines(fd), codec, session_id)
             self._end, self._live = parsed.end, parsed.live
             self.damage = parsed.damage
             self.was: Status = self.history.status
@@ -99,7 +100,8 @@ class FileLog:
         Raises:
             SessionLost: the file was deleted or replaced.
         """
-        self._check_place(self._check_ours())
+        self._check_ours()
+        self._check_place()
 
     def attend(
         self,
@@ -122,9 +124,9 @@ class FileLog:
             StorageError: it is still there.
             SessionLost: it is somebody else's, or gone already.
         """
-        fd = self._check_ours()
+        self._check_ours()
         with _posix.refused("remove the session's log", self.path):
-            self._check_place(fd)
+            self._check_place()
             _posix.remove(self.path)
         self.release()
 
@@ -132,7 +134,7 @@ class FileLog:
         """Stop being the owner, and leave the log as it was found, as far as the storage lets us."""
         with contextlib.suppress(SessionLost, OSError):
             fd = self._check_ours()
-            self._check_place(fd)
+            self._check_place()
             if self.was == "new":
                 _posix.remove(self.path)
             else:
@@ -152,15 +154,12 @@ class FileLog:
             raise SessionClosed(f"the session's guard was left: {self.path.name} can no longer be written through it")
         return self._fd
 
-    def _check_place(self, fd: int) -> None:
+    def _check_place(self) -> None:
         """That the file still has its name: a file that was deleted is gone when it is closed, whatever is in it."""
-        if not _posix.same_file(fd, self.path):
+        if not _posix.stands_at(self.path, self._identity):
             raise SessionLost(
                 f"{self.path} was deleted or replaced while its guard was live: nothing can be saved to it"
             )
-
-    def _fold(self, parsed: Parsed) -> History:
-        return History.of(map(base.unsealing(self._codec, self._session_id), parsed.records))
 
     def _next(self, kind: Kind, fields: dict[str, Any]) -> tuple[Record, bytes]:
         """The record that comes next, and its line."""
@@ -177,7 +176,7 @@ class FileLog:
         try:
             _posix.write_at(fd, line, self._end)
             self._sync(fd)
-            self._check_place(fd)
+            self._check_place()
         except (OSError, SessionLost):
             with contextlib.suppress(OSError):  # else settling tries it again
                 _posix.cut(fd, self._end)
@@ -214,8 +213,7 @@ class FileLog:
         It may have been a Ctrl-C anywhere between the write and the last line of `append`.
         """
         _posix.cut(fd, self._end)
-        parsed = parse(_posix.read_all(fd))
-        found = self._fold(parsed)
+        found, parsed = base.folded(_posix.lines(fd), self._codec, self._session_id)
         if found.seq >= self.history.seq:
             self.history, self._live = found, parsed.live
         else:  # the disk gives less than was acknowledged: memory has it, and is written anew
@@ -246,7 +244,7 @@ class FileLog:
         """What counts, to be written anew: from the file as far as it can be read, else from memory."""
         if self._is_understood:
             return self._all_at_once()
-        return _posix.read_all(fd)[: self._end]
+        return b"".join(_posix.lines(fd))[: self._end]
 
     @property
     def _new(self) -> Path:
@@ -262,14 +260,15 @@ class FileLog:
             _posix.sync(fd)
             old = self._fd
             assert old is not None  # noqa: S101 - an owner's
-            self._check_place(old)
+            self._check_place()
+            identity = _posix.identity(fd)
             _posix.take_place(name, self.path)
         except BaseException:
             os.close(fd)
             with contextlib.suppress(OSError):
                 name.unlink()
             raise
-        self._fd, self._end, self._unnamed = fd, len(content), True
+        self._fd, self._identity, self._end, self._unnamed = fd, identity, len(content), True
         self._found_end = self._end
         self._live.add("compacted", {}, self._end)
         os.close(old)

@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import datetime
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -29,7 +29,6 @@ from resilient_agent.errors import (
     UnsupportedFormat,
 )
 from resilient_agent.session.history import History, Interruption, Status
-from resilient_agent.session.log import parse
 from resilient_agent.session.record import Kind, Record, write_line
 from resilient_agent.session.stores import base
 from resilient_agent.session.stores._held import Held
@@ -66,8 +65,7 @@ class LeasedLog:
         self._unsettled = False  # whether an append began that did not come to its end
         self._session_id = held.lease.session_id
         lines = held.read() if held.found_seq else []
-        parsed = parse(as_log(lines))
-        self.history = History.of(map(base.unsealing(codec, self._session_id), parsed.records))
+        self.history, parsed = base.folded(as_log(lines), codec, self._session_id)
         self.damage, self._live = parsed.damage, parsed.live
         for place in self.damage:
             logger.warning("session %r, record %d is damaged: %s", self._session_id, place.line, place.reason)
@@ -177,9 +175,9 @@ class LeasedLog:
             self._live.live = self._size  # not again at the very next save
 
 
-def as_log(lines: list[bytes]) -> bytes:
+def as_log(lines: list[bytes]) -> Iterator[bytes]:
     """The lines of a session as a file holds them."""
-    return b"\n".join([*lines, b""])
+    return (line + b"\n" for line in lines)
 
 
 def _rest(history: History, now: datetime.datetime) -> float:

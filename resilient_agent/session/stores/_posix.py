@@ -23,13 +23,15 @@ except ImportError as missing:  # pragma: no cover - Windows
 __all__ = [
     "create",
     "cut",
+    "identity",
+    "lines",
     "lock",
     "make_folder",
     "opened",
-    "read_all",
     "refused",
     "remove",
     "same_file",
+    "stands_at",
     "sync",
     "sync_folder",
     "take_place",
@@ -37,29 +39,40 @@ __all__ = [
 ]
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_CHUNK: Final = 1 << 16
+"""Bytes that are read in one go: they are still in the processor's cache when their last line is decoded."""
 _LOOKERS: Final = 500  # tries of a millisecond: a listing holds a log for far less
 
 
-@contextlib.contextmanager
-def refused(doing: str, path: Path) -> Iterator[None]:
+class refused:  # noqa: N801 - it reads as the verb that it is
     """Turn an error of the system into one that says what was being done and what is safe.
+
+    A class and no generator, as each save goes through it.
 
     Raises:
         StorageFull: no room.
         StorageError: anything else.
     """
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
+
+    __slots__ = ("_doing", "_path")
+
+    def __init__(self, doing: str, path: Path) -> None:
+        self._doing = doing
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if not isinstance(error, OSError) or isinstance(error, StorageError):
+            return
         number = error.errno or 0
-        what = f"could not {doing}: {error.strerror or error}"
+        what = f"could not {self._doing}: {error.strerror or error}"
         if number in _FULL:
-            raise StorageFull(number, f"{what}. Make room; what was acknowledged is safe", str(path)) from error
+            raise StorageFull(number, f"{what}. Make room; what was acknowledged is safe", str(self._path)) from error
         if number == errno.ELOOP:
-            what = f"could not {doing}: it is a symbolic link, which is not followed"
-        raise StorageError(number, what, str(path)) from error
+            what = f"could not {self._doing}: it is a symbolic link, which is not followed"
+        raise StorageError(number, what, str(self._path)) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -110,25 +123,41 @@ def _try_lock(fd: int, how: int) -> bool:
     return True
 
 
-def same_file(fd: int, path: Path) -> bool:
-    """Whether the path still names the open file: it may have been deleted or replaced meanwhile."""
+def identity(fd: int) -> tuple[int, int]:
+    """What tells an open file from every other that there is while it is open."""
+    ours = os.fstat(fd)
+    return ours.st_ino, ours.st_dev
+
+
+def stands_at(path: Path, ours: tuple[int, int]) -> bool:
+    """Whether the path still names the file of this identity: it may have been deleted or replaced meanwhile."""
     try:
         named = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    ours = os.fstat(fd)
-    return (named.st_ino, named.st_dev) == (ours.st_ino, ours.st_dev)
+    return (named.st_ino, named.st_dev) == ours
 
 
-def read_all(fd: int, offset: int = 0) -> bytes:
-    """The file's content from `offset` to its end."""
-    parts = []
-    size = os.fstat(fd).st_size - offset
-    while part := os.pread(fd, max(size, 1 << 16), offset):
-        parts.append(part)
-        offset += len(part)
-        size -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def same_file(fd: int, path: Path) -> bool:
+    """Whether the path still names the open file."""
+    return stands_at(path, identity(fd))
+
+
+def lines(fd: int) -> Iterator[bytes]:
+    """The lines of the file from its beginning, each with its newline; and what stands behind the last newline."""
+    place = 0
+    begun: list[bytes] = []  # pieces of a line that goes on: joined once, as a picture fills many chunks
+    while chunk := os.pread(fd, _CHUNK, place):
+        place += len(chunk)
+        start = 0
+        while end := chunk.find(b"\n", start) + 1:
+            begun.append(chunk[start:end])
+            yield b"".join(begun)
+            begun.clear()
+            start = end
+        begun.append(chunk[start:])
+    if tail := b"".join(begun):
+        yield tail
 
 
 def create(path: Path) -> int:

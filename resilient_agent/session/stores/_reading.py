@@ -19,7 +19,6 @@ from resilient_agent.session.stores import _posix
 __all__ = ["Ends", "ends_of", "holder", "stream"]
 
 _WINDOW: Final = 1 << 16
-_CHUNK: Final = 1 << 20
 _OWNED: Final = ("opened", "compacted")  # kinds of records that say who owns the session
 _HEAD: Final = re.compile(rb'\{"seq":\d+,"epoch":\d+,"at":"[^"]*","count":(\d+),"kind":"(\w+)"')
 _KEPT: Final = re.compile(rb'"kept":(\d+)')
@@ -56,7 +55,9 @@ def ends_of(fd: int) -> Ends:
             break
         window *= 8
     if first is None:  # damaged, or longer than the window: any later owner wrote the id down as well
-        first = next((record for record in parse(_posix.read_all(fd)).records if record.kind in _OWNED), None)
+        owned: list[Record] = []
+        parse(_posix.lines(fd), lambda record: owned.append(record) if record.kind in _OWNED else None)
+        first = owned[0] if owned else None
     return Ends(first, _opened(whole), last)
 
 
@@ -71,9 +72,10 @@ def _opened(lines: list[bytes]) -> Record | None:
 
 def holder(fd: int) -> str:
     """Who holds a log that is locked, as far as its last record of an owner tells."""
-    data = _posix.read_all(fd)
-    place = max(data.rfind(b'"kind":"%s"' % kind.encode()) for kind in _OWNED)
-    line = data[data.rfind(b"\n", 0, place) + 1 :].split(b"\n", 1)[0] if place >= 0 else b""
+    line = b""
+    for found in _posix.lines(fd):
+        if (head := _HEAD.match(found)) and head[2].decode() in _OWNED:
+            line = found.removesuffix(b"\n")
     record = read_line(line)
     if isinstance(record, str):
         return "a process that has just opened it"
@@ -105,8 +107,10 @@ class _Part(NamedTuple):
 
 def _parts(fd: int) -> list[_Part]:
     parts: list[_Part] = []
-    total = 0
-    for offset, line in _lines(fd):
+    end = total = 0
+    for whole in _posix.lines(fd):
+        line = whole.removesuffix(b"\n")
+        offset, end = end, end + len(whole)
         head = _HEAD.match(line)
         if head is None or not is_whole(line):
             continue
@@ -133,17 +137,3 @@ def _first(parts: list[_Part], count: int) -> list[_Part]:
         kept.append(part._replace(messages=min(part.messages, count)))
         count -= part.messages
     return kept
-
-
-def _lines(fd: int) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file and where they begin."""
-    offset, rest = 0, b""
-    place = 0
-    while chunk := os.pread(fd, _CHUNK, place):
-        place += len(chunk)
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield offset, line
-            offset += len(line) + 1
-    if rest:
-        yield offset, rest

@@ -29,12 +29,13 @@ import datetime
 import os
 import secrets
 import socket
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from resilient_agent.errors import InvalidSessionId, SessionLost, SessionSealed
 from resilient_agent.session.history import History, Interruption, Status
+from resilient_agent.session.log import Parsed, parse
 from resilient_agent.session.record import FORMAT, Damage, Kind, Record, unsealed
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "StoredStatus",
     "all_at_once",
     "check_session_id",
+    "folded",
     "goes_on",
     "opening",
     "process",
@@ -269,6 +271,18 @@ def unsealing(codec: Codec | None, session_id: str) -> Callable[[Record], Record
             ) from error
 
     return unseal
+
+
+def folded(lines: Iterable[bytes], codec: Codec | None, session_id: str) -> tuple[History, Parsed]:
+    """The session that the lines of a log make (`log.parse`), and what else is to be said of the log.
+
+    Raises:
+        SessionSealed: a record is sealed, and not by this codec.
+        UnsupportedFormat: it is of a later version.
+    """
+    history, unseal = History(), unsealing(codec, session_id)
+    parsed = parse(lines, lambda record: history.apply(unseal(record)))
+    return history, parsed
 
 
 _ENDED: Final = frozenset({"interrupted", "closed"})

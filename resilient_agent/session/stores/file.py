@@ -29,7 +29,6 @@ import platformdirs
 from resilient_agent import clock
 from resilient_agent.errors import SessionBusy, SessionSealed, StorageError, UnsupportedFormat
 from resilient_agent.session.history import History
-from resilient_agent.session.log import parse
 from resilient_agent.session.record import Record, without_content
 from resilient_agent.session.stores import _posix, _reading, base, lease
 from resilient_agent.session.stores._filelog import Durability, FileLog
@@ -109,11 +108,10 @@ class FileStore:
 
     def read(self, session_id: str, *, codec: Codec | None = None) -> History | None:
         """What is stored of a session, whoever holds it; None where there is nothing."""
-        unseal = base.unsealing(codec, session_id)
         with self._reading(session_id) as fd:
             if fd is None:
                 return None
-            history = History.of(map(unseal, parse(_posix.read_all(fd)).records))
+            history, _ = base.folded(_posix.lines(fd), codec, session_id)
         return None if history.status == "new" else history
 
     def stream(self, session_id: str, *, codec: Codec | None = None) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,6 @@ import msgspec
 from resilient_agent import clock
 from resilient_agent.errors import SessionBusy
 from resilient_agent.session.history import History
-from resilient_agent.session.log import parse
 from resilient_agent.session.stores import base
 from resilient_agent.session.stores._asking import Asking
 from resilient_agent.session.stores._held import Held
@@ -88,7 +87,7 @@ class LeasedStore:
         """What is stored of a session, whoever owns it; None where there is nothing."""
         base.check_session_id(session_id)
         lines = self._ask(lambda: self.engine.read(session_id))
-        history = History.of(map(base.unsealing(codec, session_id), parse(as_log(lines)).records))
+        history, _ = base.folded(as_log(lines), codec, session_id)
         return None if history.status == "new" else history
 
     def scan(self) -> Iterator[StoredSession]:
