@@ -67,7 +67,7 @@ class Core:
         """Save messages behind the others. A result that comes late takes the place of what stands for it."""
         with self._lock:
             self._check_open()
-            fixed = settled(self.log.history.messages, messages) if self._mends() else None
+            fixed = settled(self.log.history.messages, messages, self.dialect) if self._mends() else None
             if fixed is None:
                 self.log.append("appended", {"messages": messages})
             else:

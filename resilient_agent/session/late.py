@@ -1,112 +1,95 @@
 """Results that come after their call was said to have an unknown outcome. Pure.
 
-Decides where such a result goes: into the place of the text that stands for it. Everything else that
-is appended is left as it is, whatever a provider may think of it: that is for the next resumption
-(`repair.py`). Knows the dialects only by how a result names its call.
+Decides where such a result goes: into the place of what stands for it. Everything else that is appended
+is left as it is, whatever a provider may think of it: that is for the next resumption (`repair.py`).
+How calls, results and stand-ins look, and which belong together, stands in `dialects`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from resilient_agent.session.dialects import OUTCOME_UNKNOWN
+from resilient_agent.session.dialects import Call, Dialect, Result, dialect_for, settle
 
 __all__ = ["settled"]
 
-_NAMES: Final = ("tool_call_id", "tool_use_id", "call_id")
-"""How results name their call: in chat, in Anthropic's blocks, in items of Responses."""
 
-
-def settled(stored: Sequence[Any], more: Sequence[Any]) -> list[Any] | None:
+def settled(stored: Sequence[Any], more: Sequence[Any], dialect: str = "auto") -> list[Any] | None:
     """The history with `more` behind it, and late results in their place; None where no result is late.
 
     Args:
         stored: the history. It is not changed.
         more: what is appended.
+        dialect: as for `repair_messages`; `"auto"` goes by what is appended, for a result tells its
+            dialect itself, and so a long history need not be read for it.
 
     Example:
-        >>> unknown = {"role": "tool", "tool_call_id": "call_1", "content": OUTCOME_UNKNOWN}
+        >>> from resilient_agent.session.repair import repair_messages
+        >>> call = {"id": "call_1", "type": "function", "function": {"name": "pay", "arguments": "{}"}}
+        >>> stored = repair_messages([
+        ...     {"role": "assistant", "content": None, "tool_calls": [call]},
+        ...     {"role": "user", "content": "and?"},
+        ... ])
         >>> late = {"role": "tool", "tool_call_id": "call_1", "content": "paid"}
-        >>> settled([unknown, {"role": "user", "content": "and?"}], [late])
+        >>> settled(stored, [late])[1:]
         [{'role': 'tool', 'tool_call_id': 'call_1', 'content': 'paid'}, {'role': 'user', 'content': 'and?'}]
-        >>> settled([{"role": "user", "content": "and?"}], [late]) is None
+        >>> settled(stored, [{"role": "user", "content": "well?"}]) is None
         True
     """
-    history, rest, late = list(stored), [], False
-    for message in more:
-        left = _without_late(message, history)
-        late = late or left is not message
-        rest += [] if left is None else [left]
-    return [*history, *rest] if late else None
-
-
-def _without_late(message: Any, history: list[Any]) -> Any:
-    """What is left of a message when its late results went to their place in the history; None where nothing is."""
-    if not isinstance(message, dict):
-        return message
-    if _put(message, history):
+    rules = dialect_for(dialect, more)
+    brought = {event.key for event in rules.events(more) if isinstance(event, Result)}
+    if not brought:
         return None
-    content = message.get("content")
-    if not isinstance(content, list):
-        return message
-    blocks = [block for block in content if not _put(block, history)]
-    if len(blocks) == len(content):
-        return message
-    return {**message, "content": blocks} if blocks else None
-
-
-def _put(result: Any, history: list[Any]) -> bool:
-    """Put a result into the place of what stands for it; False where nothing does, or a newer call waits for it."""
-    call = _names(result)
-    if call is None or _says_unknown(result):
-        return False
-    for place in range(len(history) - 1, -1, -1):
-        message = history[place]
-        for path, found in _results(message):
-            if _names(found) == call:
-                if not _says_unknown(found):
-                    return False
-                history[place] = result if path is None else _with_block(message, path, result)
-                return True
-        if _calls(message, call):
-            return False
-    return False
-
-
-def _results(message: Any) -> Iterator[tuple[int | None, Any]]:
-    """The results in a message, and where in its content they stand; None: it is one itself."""
-    if _names(message) is not None:
-        yield None, message
-    content = message.get("content") if isinstance(message, dict) else None
-    if isinstance(content, list):
-        yield from ((path, block) for path, block in enumerate(content) if _names(block) is not None)
-
-
-def _names(result: Any) -> str | None:
-    """The call that a result names; None where it is no result."""
-    if not isinstance(result, dict) or ("call_id" in result and not str(result.get("type")).endswith("_output")):
+    start = _asked_from(stored, brought, rules)
+    moves = list(_moves(stored[start:], more, rules))
+    if not moves:
         return None
-    return next((result[name] for name in _NAMES if isinstance(result.get(name), str)), None)
+    history = list(stored)
+    for stand_in, late in moves:
+        place = start + stand_in.place
+        history[place] = _with(history[place], stand_in, late.value)
+    gone = {(start + late.place - len(stored), late.block) for _, late in moves}
+    return history + list(_left(more, gone))
 
 
-def _says_unknown(result: dict[str, Any]) -> bool:
-    return OUTCOME_UNKNOWN in str(result.get("content", result.get("output", "")))
+def _asked_from(stored: Sequence[Any], brought: Iterable[str], rules: Dialect) -> int:
+    """Where the latest calls begin that results with these keys can answer: nothing before it is asked any more.
+
+    Read from the end, as a result mostly follows its call at once, also in a long history.
+    """
+    start, missing = len(stored), set(brought)
+    while start and missing:
+        stop, start = start, rules.group_start(stored, start)
+        missing -= {event.key for event in rules.events(stored[start:stop]) if isinstance(event, Call)}
+    return start
 
 
-def _calls(message: Any, call: str) -> bool:
-    """Whether a message makes a call of that id."""
-    if not isinstance(message, dict):
-        return False
-    parts = [message, *(message.get("tool_calls") or ()), *_blocks(message)]
-    return any(call in (part.get("id"), part.get("call_id")) for part in parts if isinstance(part, dict))
+def _moves(stored: Sequence[Any], more: Sequence[Any], rules: Dialect) -> Iterator[tuple[Result, Result]]:
+    """The stand-ins that go, each with the result that takes its place. Both are placed as from `stored` on."""
+    before = settle(rules.events(stored))
+    after = settle(rules.events([*stored, *more]))
+    for then, now in zip(before, after, strict=False):  # `more` may make calls of its own, behind these
+        stood, stands = then.result, now.result
+        if stood is not None and stood.placeholder and stands is not None and not stands.placeholder:
+            yield stood, stands
 
 
-def _blocks(message: dict[str, Any]) -> list[Any]:
-    content = message.get("content")
-    return content if isinstance(content, list) else []
-
-
-def _with_block(message: dict[str, Any], path: int, block: Any) -> dict[str, Any]:
+def _with(message: Any, result: Result, value: dict[str, Any]) -> dict[str, Any]:
+    """The message with a value in the place of a result."""
+    if result.block is None:
+        return value
     content = message["content"]
-    return {**message, "content": [*content[:path], block, *content[path + 1 :]]}
+    return {**message, "content": [*content[: result.block], value, *content[result.block + 1 :]]}
+
+
+def _left(more: Sequence[Any], gone: set[tuple[int, int | None]]) -> Iterator[Any]:
+    """What is appended, without the results that went elsewhere and without messages that held nothing else."""
+    for place, message in enumerate(more):
+        if (place, None) in gone:
+            continue
+        blocks = {block for where, block in gone if where == place}
+        if not blocks:
+            yield message
+        elif content := [block for number, block in enumerate(message["content"]) if number not in blocks]:
+            yield {**message, "content": content}

@@ -10,9 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from resilient_agent.session.dialects import _anthropic, _chat, _responses
-from resilient_agent.session.dialects._pairing import OUTCOME_UNKNOWN, Call, Dialect, Standing, Unit
+from resilient_agent.session.dialects._pairing import OUTCOME_UNKNOWN, Call, Dialect, Result, Standing, Unit, settle
 
-__all__ = ["OUTCOME_UNKNOWN", "Call", "Dialect", "Standing", "Unit", "dialect_for", "history_of", "is_setup", "name_of"]
+__all__ = [
+    "OUTCOME_UNKNOWN",
+    "Call",
+    "Dialect",
+    "Result",
+    "Standing",
+    "Unit",
+    "dialect_for",
+    "history_of",
+    "is_setup",
+    "name_of",
+    "settle",
+]
 
 _DIALECTS: Final[Mapping[str, Dialect]] = {
     "openai-chat": _chat,

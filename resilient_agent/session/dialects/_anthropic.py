@@ -46,7 +46,7 @@ from resilient_agent.session.dialects._pairing import (
     was_cut,
 )
 
-__all__ = ["BLOCK_TYPES", "repair", "standing", "units"]
+__all__ = ["BLOCK_TYPES", "events", "group_start", "repair", "standing", "units"]
 
 _THINKING: Final = frozenset({"thinking", "redacted_thinking"})
 _SERVER_CALLS: Final = frozenset({"server_tool_use", "mcp_tool_use"})
@@ -112,6 +112,17 @@ def standing(messages: Sequence[Any]) -> Standing:
     return Standing("nobody", cut, calls)
 
 
+def events(messages: Sequence[Any]) -> Iterator[Call | Result]:
+    """The calls and their results, in the order in which they stand."""
+    for place, message in enumerate(messages):
+        yield from _events(place, message)
+
+
+def group_start(_: Sequence[Any], stop: int) -> int:
+    """Where that begins which was made together with what stands before `stop`: each message is one piece."""
+    return stop - 1
+
+
 def _blocks(message: Any) -> list[Any]:
     content = message.get("content") if isinstance(message, dict) else None
     return content if isinstance(content, list) else []
@@ -136,9 +147,14 @@ def _tool_uses(message: Any) -> list[dict[str, Any]]:
 
 def _results(message: Any) -> list[dict[str, Any]]:
     """The results that a user message brings."""
+    return [block for _, block in _numbered_results(message)]
+
+
+def _numbered_results(message: Any) -> list[tuple[int, dict[str, Any]]]:
+    """The same, each with its number in the message's content."""
     if role_of(message) != "user":
         return []
-    return [block for block in _blocks(message) if _is_result(block)]
+    return [(number, block) for number, block in enumerate(_blocks(message)) if _is_result(block)]
 
 
 def _is_result(block: Any) -> bool:
@@ -296,20 +312,20 @@ def _calls_are_made(messages: Sequence[Any], place: int) -> bool:
 
 
 def _slots(messages: Sequence[Any]) -> list[Slot]:
-    return settle(event for place, message in enumerate(messages) for event in _events(place, message))
+    return settle(events(messages))
 
 
 def _events(place: int, message: Any) -> Iterator[Call | Result]:
     for block in _tool_uses(message):
         yield Call(block["id"], block["id"], str(block.get("name", "")), block.get("input"), place, place, block)
-    for block in _results(message):
-        yield Result(block["tool_use_id"], place, block, is_marker(block.get("content")))
+    for number, block in _numbered_results(message):
+        yield Result(block["tool_use_id"], place, block, is_marker(block.get("content")), number)
 
 
 def _with_results(message: dict[str, Any] | None, place: int, due: Sequence[Slot]) -> list[Any]:
     """The user message at a place, or a new one, with the results that are due there and no others."""
-    placed = [slot.result.value for slot in due if slot.result is not None and slot.result.place == place]
-    results = _in_order(placed, _results(message)) + [
+    placed = [slot.result for slot in due if slot.result is not None and slot.result.place == place]
+    results = [result.value for result in sorted(placed, key=lambda result: result.block or 0)] + [
         _stand_in(slot.call) if slot.result is None else slot.result.value
         for slot in due
         if slot.result is None or slot.result.place != place
@@ -320,12 +336,6 @@ def _with_results(message: dict[str, Any] | None, place: int, due: Sequence[Slot
         return [message]
     blocks = results + _others(message)
     return [_with_blocks(message, blocks)] if blocks else []
-
-
-def _in_order(placed: Sequence[dict[str, Any]], stored: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The results that stay, as they stand; the first of two that are the same object."""
-    order = {id(block): number for number, block in reversed(list(enumerate(stored)))}
-    return sorted(placed, key=lambda block: order[id(block)])
 
 
 def _others(message: dict[str, Any]) -> list[Any]:

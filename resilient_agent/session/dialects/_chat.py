@@ -30,7 +30,7 @@ from resilient_agent.session.dialects._pairing import (
     was_cut,
 )
 
-__all__ = ["is_in_order", "mended", "repair", "standing", "units"]
+__all__ = ["events", "group_start", "is_in_order", "mended", "repair", "standing", "units"]
 
 _KINDS: Final = {"function": "arguments", "custom": "input"}
 """The kinds of tool calls, and where each keeps its arguments."""
@@ -120,6 +120,17 @@ def standing(messages: Sequence[Any]) -> Standing:
     return Standing("nobody", cut, calls)
 
 
+def events(messages: Sequence[Any]) -> Iterator[Call | Result]:
+    """The calls and their results, in the order in which they stand."""
+    for place, message in enumerate(messages):
+        yield from _events(place, message)
+
+
+def group_start(_: Sequence[Any], stop: int) -> int:
+    """Where that begins which was made together with what stands before `stop`: each message is one piece."""
+    return stop - 1
+
+
 def _is_empty(message: Any) -> bool:
     return role_of(message) == "assistant" and says_nothing(message)
 
@@ -140,7 +151,7 @@ def _asks(message: Any) -> bool:
 
 
 def _slots(messages: Sequence[Any]) -> list[Slot]:
-    return settle(event for place, message in enumerate(messages) for event in _events(place, message))
+    return settle(events(messages))
 
 
 def _events(place: int, message: Any) -> Iterator[Call | Result]:

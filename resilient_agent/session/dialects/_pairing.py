@@ -83,12 +83,21 @@ class Call:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """What answers a call: a message, an item or a block, and whether it is a stand-in of ours."""
+    """What answers a call: a message, an item or a block.
+
+    Attributes:
+        key: what its call carries too.
+        place: where the message or item stands.
+        value: as stored.
+        placeholder: whether it is a stand-in of ours.
+        block: which block of the message's content it is; None where it is the message or item itself.
+    """
 
     key: str
     place: int
     value: dict[str, Any]
     placeholder: bool
+    block: int | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -132,6 +141,12 @@ class Dialect(Protocol):
 
     def standing(self, messages: Sequence[Any], /) -> Standing:
         """Who is to speak next."""
+
+    def events(self, messages: Sequence[Any], /) -> Iterable[Call | Result]:
+        """The calls and their results, in the order in which they stand."""
+
+    def group_start(self, messages: Sequence[Any], stop: int, /) -> int:
+        """Where that begins which was made together with what stands before `stop`."""
 
 
 def settle(events: Iterable[Call | Result]) -> list[Slot]:

@@ -38,7 +38,7 @@ from resilient_agent.session.dialects._pairing import (
     was_cut,
 )
 
-__all__ = ["CONTENT_TYPES", "ITEM_TYPES", "repair", "standing", "units"]
+__all__ = ["CONTENT_TYPES", "ITEM_TYPES", "events", "group_start", "repair", "standing", "units"]
 
 _PICTURE: Final = (
     "data:image/png;base64,"
@@ -150,6 +150,9 @@ ITEM_TYPES: Final = _MODEL_ITEMS | set(_ANSWERS) | _INPUT_ITEMS
 CONTENT_TYPES: Final = frozenset({"input_text", "output_text", "input_image", "input_file"})
 """Types of content that no other dialect has."""
 
+_MAKERS: Final = frozenset({"model", "reasoning"})
+"""Speakers that are the model."""
+
 _NO_FOLLOWER: Final = frozenset({"user", "system", "developer", "result", "reasoning"})
 """Speakers that are not what a reasoning item can have led to; an unknown item might be."""
 
@@ -201,11 +204,24 @@ def standing(messages: Sequence[Any]) -> Standing:
         speaker = _speaker(item)
         if speaker == "result":
             return Standing("results", cut, calls)
-        if speaker in {"model", "reasoning"}:
+        if speaker in _MAKERS:
             return Standing("model", cut, calls)
         if speaker == "user":
             return Standing("user", cut, calls)
     return Standing("nobody", cut, calls)
+
+
+def events(messages: Sequence[Any]) -> Iterator[Call | Result]:
+    """The calls and their results, in the order in which they stand."""
+    return _events(messages, _runs(messages))
+
+
+def group_start(messages: Sequence[Any], stop: int) -> int:
+    """Where that begins which was made together with what stands before `stop`: all items of one run."""
+    start = stop
+    while start and _speaker(messages[start - 1]) in _MAKERS:
+        start -= 1
+    return min(start, stop - 1)
 
 
 def _speaker(item: Any) -> str:
@@ -234,7 +250,7 @@ def _is_empty(item: Any) -> bool:
 
 def _is_cut(item: Any) -> bool:
     speaker = _speaker(item)
-    if speaker not in {"model", "reasoning"}:
+    if speaker not in _MAKERS:
         return False
     status = item.get("status")
     return speaker == "reasoning" or _is_empty(item) or was_cut(item) or _is_one_of(status, _CUT_STATUSES)
@@ -263,7 +279,7 @@ def _runs(items: Sequence[Any]) -> list[_Run]:
     place = 0
     while place < len(items):
         start = place
-        while place < len(items) and speakers[place] in {"model", "reasoning"}:
+        while place < len(items) and speakers[place] in _MAKERS:
             place += 1
         stop = place
         while place < len(items) and speakers[place] == "result":

@@ -4,7 +4,10 @@ import copy
 import dataclasses
 import itertools
 
+from dialect_tests import checker
 from hypothesis import strategies as st
+
+from resilient_agent.session.dialects import OUTCOME_UNKNOWN
 
 IDS = ("a", "b", "c", "d")  # few, so that later turns use them again
 DIALECTS = ("openai-chat", "openai-responses", "anthropic")
@@ -245,6 +248,37 @@ THINKING = ([], [_THOUGHT], [_THOUGHT, {"type": "redacted_thinking", "data": "xx
 RENDER = {"openai-chat": chat, "openai-responses": responses, "anthropic": anthropic}
 
 
+# -- results --------------------------------------------------------------------------------------
+
+
+def results_in(messages):
+    """Everything in a history that answers a client's call: messages, items or blocks."""
+    for message in messages:
+        if message.get("role") == "tool" or message.get("type") in checker.OUTPUT_OF.values():
+            yield message
+        elif isinstance(message.get("content"), list):
+            yield from (block for block in message["content"] if block["type"] == "tool_result")
+
+
+def asked_by(result):
+    """What a result answers: two that say the same here can answer the same call."""
+    names = ("tool_call_id", "tool_use_id", "approval_request_id", "call_id")
+    return result.get("type"), next(result[name] for name in names if name in result)
+
+
+def real_one(stand_in, number):
+    """A real result of the call for which something else stands."""
+    kind, made = asked_by(stand_in)
+    if kind is None:
+        return {"role": "tool", "tool_call_id": made, "content": f"result {number}"}
+    if kind == "tool_result":
+        return _tool_result(made, number)
+    return _ANSWERS[kind](made, number)
+
+
+_ANSWERS = {checker.OUTPUT_OF[call("x")["type"]]: answer for call, answer in CALLS}
+
+
 # -- tearing --------------------------------------------------------------------------------------
 
 
@@ -281,3 +315,27 @@ def _tear(draw, things):
         thing = things.pop(where)
         if how == "later":
             things.insert(draw(st.integers(where, len(things))), thing)
+
+
+# -- garbage --------------------------------------------------------------------------------------
+
+_KEYS = ["role", "type", "content", "id", "call_id", "tool_call_id", "tool_use_id", "tool_calls", "output", "status"]
+_WORDS = [
+    *[
+        "user",
+        "assistant",
+        "tool",
+        "system",
+        "message",
+        "function_call",
+        "function_call_output",
+        "mcp_approval_request",
+    ],
+    *["tool_use", "tool_result", "thinking", "reasoning", "server_tool_use", "web_search_tool_result", "text"],
+    *["a", "b", "", OUTCOME_UNKNOWN],
+]
+GARBAGE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(_WORDS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=5),
+    max_leaves=12,
+)

@@ -526,18 +526,10 @@ def test_a_result_that_comes_late_ends_where_it_would_have_been(dialect, data):
         [*broken, LATER, history[end - 1], SAID if dialect == "openai-responses" else said(text("ok"))], dialect
     )
     assert checker.CHECKS[dialect](late) == []
-    real = [each for each in _results(history[:end]) if OUTCOME_UNKNOWN not in json.dumps(each)]
+    real = [each for each in conversations.results_in(history[:end]) if OUTCOME_UNKNOWN not in json.dumps(each)]
     assert sorted(map(json.dumps, real)) == sorted(
-        json.dumps(each) for each in _results(late) if not _is_synthetic(each)
+        json.dumps(each) for each in conversations.results_in(late) if not _is_synthetic(each)
     )
-
-
-def _results(messages):
-    for message in messages:
-        if message.get("role") == "tool" or message.get("type") in checker.OUTPUT_OF.values():
-            yield message
-        elif isinstance(message.get("content"), list):
-            yield from (block for block in message["content"] if block["type"] == "tool_result")
 
 
 def _is_synthetic(each):
@@ -548,34 +540,13 @@ def _is_synthetic(each):
 @given(dialect=st.sampled_from(DIALECTS), data=st.data())
 def test_garbage_comes_through(dialect, data):
     """Messages of any shape never raise, in none of the three rooms, and twice is still once."""
-    messages = data.draw(st.lists(GARBAGE, max_size=8))
+    messages = data.draw(st.lists(conversations.GARBAGE, max_size=8))
     for each in (dialect, "auto"):
         mend(messages, each)
         pending_of(messages, each)
         kept = window(messages, last=1, dialect=each)
         assert all(message in messages for message in kept)
 
-
-_KEYS = ["role", "type", "content", "id", "call_id", "tool_call_id", "tool_use_id", "tool_calls", "output", "status"]
-_WORDS = [
-    *[
-        "user",
-        "assistant",
-        "tool",
-        "system",
-        "message",
-        "function_call",
-        "function_call_output",
-        "mcp_approval_request",
-    ],
-    *["tool_use", "tool_result", "thinking", "reasoning", "server_tool_use", "web_search_tool_result", "text"],
-    *["a", "b", "", OUTCOME_UNKNOWN],
-]
-GARBAGE = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.sampled_from(_WORDS),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=5),
-    max_leaves=12,
-)
 
 TYPES = {
     "openai-chat": openai.types.chat.ChatCompletionMessageParam,
