@@ -27,7 +27,7 @@ _NAMES: Final = frozenset(
 _HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
 """Headers, which some libraries give as lists of values. Under other names a list may be anything: a schema."""
 
-IDS: Final = frozenset({"id", "tool_call_id", "tool_use_id", "call_id"})
+IDS: Final = frozenset({"id", "tool_call_id", "tool_use_id", "call_id", "approval_request_id"})
 """Names of fields that are never touched: results find their calls by them."""
 
 _FORMS: Final = (

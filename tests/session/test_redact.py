@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resilient_agent import NotStorable, OutcomeUnknown, interrupted_sessions, redact_secrets, session_guard
-from resilient_agent.session.redact import REDACTED
+from resilient_agent.session.redact import IDS, REDACTED
 from resilient_agent.session.stores.file import FileStore
 
 JWT = (
@@ -595,6 +595,7 @@ WITH_IDS = {
     "tool_use": {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "sh", "input": {}}]},
     "tool_use_id": {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "done"}]},
     "call_id": {"type": "function_call_output", "call_id": "call_1", "output": "done"},
+    "approval_request_id": {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True},
     "message": {"type": "message", "id": "msg_1", "role": "assistant", "content": []},
 }
 
@@ -606,7 +607,7 @@ def changing(change):
         if isinstance(value, dict):
             made = {}
             for name, item in value.items():
-                if name in {"id", "tool_call_id", "tool_use_id", "call_id"}:
+                if name in IDS:
                     change(made, name, item)
                 else:
                     made[name] = redact(item)
@@ -669,7 +670,7 @@ def test_an_id_that_is_changed_in_place_is_refused(store):  # B55
     assert REDACTED not in crash(store, body, redact)
 
 
-@pytest.mark.parametrize("name", ["id", "tool_call_id", "tool_use_id", "call_id"])
+@pytest.mark.parametrize("name", ["id", "tool_call_id", "tool_use_id", "call_id", "approval_request_id"])
 def test_an_id_that_looks_like_a_secret_is_left_alone(store, name):  # B56
     """A history without its ids is broken, and a message that is refused is lost."""
     message = {"role": "tool", name: "sk-0123456789abcdef0123", "content": "done"}
