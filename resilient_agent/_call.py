@@ -12,7 +12,7 @@ import datetime
 import itertools
 import math
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tenacity
@@ -25,7 +25,7 @@ from resilient_agent.classify.below import sdk_retries
 from resilient_agent.classify.looking import told_by_args_alone
 from resilient_agent.errors import AttemptTimeout, DeadlineExceeded, Deferred
 from resilient_agent.report import AttemptReport, CallReport, report_from_below
-from resilient_agent.strategies import TOTAL_RETRIES, judge_of, limit_met
+from resilient_agent.strategies import TOTAL_RETRIES, Judge, limit_met
 
 if TYPE_CHECKING:
     import contextvars
@@ -163,7 +163,7 @@ class Call(tenacity.RetryCallState):
         self.passed = clock_room.standing_still.get() or clock_room.Passed()
         self.around = _scope.running()
         self.limits = limits = control.limits()
-        self.judge = judge_of(self, control.classifier)
+        self.judge = Judge(control.classifier)
         self.start_time = start = clock()
         self.ends = None if limits.deadline is None else start + limits.deadline
         self.attempt_number = 1
@@ -290,7 +290,7 @@ class Call(tenacity.RetryCallState):
 
     def used_up(self) -> str:
         """The argument that cannot be sent twice, in words: a generator that the attempt has read from; or empty."""
-        if _GENERATORS.isdisjoint(map(type, self.args)) and _GENERATORS.isdisjoint(map(type, self.kwargs.values())):
+        if not (_hold_generators(self.args) or (self.kwargs and _hold_generators(self.kwargs.values()))):
             return ""
         named = itertools.chain(enumerate(self.args, 1), self.kwargs.items())
         return next((f"argument {name}" for name, value in named if _is_read_from(value)), "")
@@ -353,7 +353,7 @@ class Call(tenacity.RetryCallState):
         """What runs from here on is an attempt of this call; not over a wait or a yield."""
         here, ends = self._running, self.ends
         if here is None:
-            here = self._running = Running(self.control.name, self._clock, self.around)
+            here = self._running = Running(self.control.name, self._clock, self.around, self._room)
             here.budget = self.control.budget
             here.arguments = self.args, self.kwargs
         if ends is not None:
@@ -361,7 +361,6 @@ class Call(tenacity.RetryCallState):
             here.ends_anywhere = clock_room.monotonic() + ends - self.now()
             here.passed, here.passed_at = self.passed, self.passed.seconds
         here.number = self.attempt_number
-        here.room = self._room()
         self._entered = _scope.enter(here)
 
     def exit(self) -> None:
@@ -372,7 +371,7 @@ class Call(tenacity.RetryCallState):
 
     def _room(self) -> int | None:
         """How many attempts a call inside may make: from the first retry on, what is left of our own."""
-        around = None if self.around is None else self.around.room
+        around = None if self.around is None else self.around.room()
         if around is not None:
             around -= self.requests - 1
         if self.attempt_number == 1:
@@ -383,8 +382,8 @@ class Call(tenacity.RetryCallState):
 
     def no_room(self) -> bool:
         """Whether the call around this one, which retries as well, has no attempt left for a retry of ours."""
-        around = self.around
-        return around is not None and around.room is not None and self.requests >= around.room
+        room = None if self.around is None else self.around.room()
+        return room is not None and self.requests >= room
 
     # Its end
 
@@ -441,7 +440,7 @@ class Call(tenacity.RetryCallState):
             self.lane.leave(self.ticket, self.now())
         if self._running is not None:
             self._running.over = True
-            self._running.arguments = ()
+            self._running.arguments, self._running.room = (), _scope.unbounded
         statistics.remember(self.control, _Kept(self))
         self.error = self.value = self._outcome = self.last_failure = self.first_error = None
 
@@ -504,6 +503,13 @@ class _Kept:
             rung=self.rung if answered else "",
             delivered=self.delivered,
         )
+
+
+def _hold_generators(values: Iterable[Any]) -> bool:
+    for value in values:  # noqa: SIM110 - a generator expression costs more than all that it looks at
+        if type(value) in _GENERATORS:
+            return True
+    return False
 
 
 def _is_read_from(value: Any) -> bool:

@@ -245,8 +245,7 @@ class Controller(tenacity.BaseRetrying):
 
     def made_stale(self) -> None:
         """Some context remembers the numbers of a call."""
-        if not self.stale:
-            self.stale = True
+        self.stale = True
 
     def after_failure(
         self,

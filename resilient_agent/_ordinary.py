@@ -17,13 +17,21 @@ from resilient_agent.verdict import ErrorType
 if TYPE_CHECKING:
     from resilient_agent._call import Call
 
-__all__ = ["is_ordinary"]
+__all__ = ["is_bounded", "is_ordinary"]
+
+
+def is_bounded(call: Call) -> bool:
+    """Whether something bounds this very call: a ticket, a deadline, a call around it, a test that rules its time.
+
+    Then its course decides. In the ordinary way it comes to none of these.
+    """
+    return call.ticket is not None or call.around is not None or call.passed.told is not None or call.ends is not None
 
 
 def is_ordinary(call: Call) -> bool:
-    """Whether another attempt follows in the ordinary way: then all that precedes its wait is done."""
+    """Whether another attempt of an unbounded call follows in the ordinary way: then all before its wait is done."""
     control, error, verdict = call.control, call.error, call.verdict
-    if not control.ordinary or error is None or _is_bounded(call):
+    if not control.ordinary or error is None:
         return False
     if verdict is None:
         try:
@@ -40,8 +48,3 @@ def is_ordinary(call: Call) -> bool:
     call.waits(wait)
     telling.waiting(call, wait)
     return True
-
-
-def _is_bounded(call: Call) -> bool:
-    """Whether something bounds this very call: a ticket, a deadline, a call around it, a test that rules its time."""
-    return call.ticket is not None or call.around is not None or call.passed.told is not None or call.ends is not None

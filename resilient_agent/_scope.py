@@ -35,7 +35,8 @@ class Running:
         around: the call that it runs in.
         budget: its retry budget, so that nobody counts it twice.
         arguments: of the call, while it runs.
-        room: how many attempts a call inside may make at most, or None; set from the first retry on.
+        room: how many attempts a call inside may make at most, or None. Asked for when there is one inside:
+            most have none.
         over: whether it has ended.
     """
 
@@ -44,7 +45,13 @@ class Running:
         "passed", "passed_at", "room",
     )  # fmt: skip
 
-    def __init__(self, function: str, clock: Callable[[], float], around: Running | None) -> None:
+    def __init__(
+        self,
+        function: str,
+        clock: Callable[[], float],
+        around: Running | None,
+        room: Callable[[], int | None],
+    ) -> None:
         self.function = function
         self.number = 1
         self.key = ""
@@ -55,7 +62,7 @@ class Running:
         self.passed_at = 0.0
         self.around = around
         self.budget: object = None
-        self.room: int | None = None
+        self.room = room
         self.over = False
         self.arguments: tuple[Any, ...] = ()
 
@@ -77,6 +84,11 @@ def leave(token: contextvars.Token[Any]) -> None:
         token.var.reset(token)
     except ValueError:  # thrown away in mid-attempt, and finalized in another context: there is nothing to restore
         return
+
+
+def unbounded() -> int | None:
+    """The `room` of a call that has ended."""
+    return None
 
 
 def running() -> Running | None:

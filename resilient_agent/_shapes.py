@@ -17,7 +17,7 @@ import anyio
 from resilient_agent import _scope, clock
 from resilient_agent._call import Call
 from resilient_agent._course import ATTEMPT, SLEEP, Raised, conduct, next_step
-from resilient_agent._ordinary import is_ordinary
+from resilient_agent._ordinary import is_bounded, is_ordinary
 from resilient_agent._statistics import forget
 
 if TYPE_CHECKING:
@@ -120,8 +120,9 @@ def takes_direct_path(control: Controller) -> bool:
 def drive(call: Call) -> Any:
     """Bring a call to its end in plain code: its value, or its error raised."""
     try:
-        while is_ordinary(call):
-            perform(call, SLEEP)
+        bounded = is_bounded(call)
+        while not bounded and is_ordinary(call):
+            sleep(call)
             call.prepare_for_next_attempt()
             if call.control.gate.active:
                 break
@@ -145,7 +146,8 @@ def drive(call: Call) -> Any:
 async def drive_async(call: Call) -> Any:
     """Bring a call to its end in a coroutine: its value, or its error raised."""
     try:
-        while is_ordinary(call):
+        bounded = is_bounded(call)
+        while not bounded and is_ordinary(call):
             await sleep_async(call)
             call.prepare_for_next_attempt()
             if call.control.gate.active:

@@ -80,7 +80,8 @@ def remember(control: Controller, ended: Ended) -> None:
     if len(others) >= _REMEMBERED:
         others = dict(list(others.items())[1:])
     _last.set({**others, control: ended})
-    control.made_stale()
+    if not control.stale:
+        control.made_stale()
 
 
 def forget(control: Controller) -> None:

@@ -25,6 +25,8 @@ _NOTE: Final = "resilient_agent: "
 
 def waiting(call: Call, wait: float) -> None:
     """The call waits and tries again."""
+    if not _is_heard(logging.WARNING):
+        return
     paced = " or when the limit opens, together with the other callers" if call.ticket is not None else ""
     text = "attempt {attempt} failed: {exception} ({rule}); next attempt in {wait_s:.3g} s" + paced
     _log(logging.WARNING, call, "retry", text, wait_s=wait)
@@ -85,7 +87,7 @@ def _facts(call: Call) -> dict[str, Any]:
 
 def _log(level: int, call: Call, event: str, text: str, *, trace: bool = False, **more: Any) -> None:
     """One record, with the facts of the call in its text and as fields. Logging that fails changes nothing."""
-    if not (logger.isEnabledFor(level) and _anybody_listens(level)):
+    if not _is_heard(level):
         return
     facts = {**_facts(call), **more, "event": event}
     shown = {**facts, "exception": facts["exception"] or "its result was refused", "rule": facts["rule"] or "retry="}
@@ -93,17 +95,20 @@ def _log(level: int, call: Call, event: str, text: str, *, trace: bool = False, 
         logger.log(level, "%s: %s", facts["function"], text.format_map(shown), extra=facts, exc_info=trace)
 
 
-def _anybody_listens(level: int) -> bool:
+def _is_heard(level: int) -> bool:
     """Whether a handler would take the record: to make one costs more than all else of a retry.
 
     Where no handler is set up at all, Python's last resort prints it.
     """
+    if not logger.isEnabledFor(level):
+        return False
     found = False
     here: logging.Logger | None = logger
     while here is not None:
-        for handler in here.handlers:
+        if here.handlers:  # mostly there are none but at the root, and this is asked at each failure
             found = True
-            if level >= handler.level and type(handler) is not logging.NullHandler:
-                return True
+            for handler in here.handlers:
+                if level >= handler.level and type(handler) is not logging.NullHandler:
+                    return True
         here = here.parent if here.propagate else None
     return not found

@@ -90,14 +90,18 @@ class BackoffConfig:
             raise ValueError(f"attempt counts from 0, it cannot be {attempt}")
         cap = self.max_delay_ms
         value = self._curve(attempt)
-        value = min(value, cap)
+        # Comparisons and no `min`, which takes three times as long: every failure comes by here.
+        if value > cap:  # noqa: PLR1730
+            value = cap
         spread = value * self.jitter
         # The upper end is cut, not the drawn value: else every second wait at the cap would
         # be the cap itself, and callers that failed together would come back together.
-        high = min(value + spread, cap)
+        high = value + spread
+        if high > cap:  # noqa: PLR1730
+            high = cap
         low = value - spread
         wait = low + (high - low) * rng.random()
-        return (min(wait, high)) / 1000
+        return (high if wait > high else wait) / 1000  # noqa: FURB136
 
     def _curve(self, attempt: int) -> float:
         if self.shape == "fixed":

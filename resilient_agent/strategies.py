@@ -57,6 +57,7 @@ class Judge:
     """What one call has met so far: the verdict of its last failure, and how often each kind failed.
 
     Attributes:
+        classifier: whom it asks.
         verdict: the judgement of the last failure that was judged, or None before the first.
         attempt: the number of the attempt that it is about.
         repeats: how many failures of the last one's kind (its rule) there were, that one included.
@@ -66,12 +67,12 @@ class Judge:
     """
 
     __slots__ = (
-        "_args", "_classifier", "_counts", "_kind", "_named", "_said",
-        "attempt", "failures", "identical", "limit", "repeats", "verdict",
+        "_args", "_counts", "_kind", "_named", "_said",
+        "attempt", "classifier", "failures", "identical", "limit", "repeats", "verdict",
     )  # fmt: skip
 
     def __init__(self, classifier: ErrorClassifier) -> None:
-        self._classifier = classifier
+        self.classifier = classifier
         self._counts: dict[str, int] = {}
         self._named: tuple[int, dict[str, int]] | None = None  # the counts at the last wait that a server named
         self._kind: type[BaseException] | None = None
@@ -124,10 +125,10 @@ class Judge:
         return past - 1
 
     def _judged(self, error: BaseException) -> Classification:
-        verdict = self._classifier.classify(error)
+        verdict = self.classifier.classify(error)
         if not isinstance(verdict, Classification):  # a subclass may answer with the plain pair
             error_type, backoff = verdict
-            verdict = Classification(ErrorType(error_type), backoff, rule=type(self._classifier).__name__)
+            verdict = Classification(ErrorType(error_type), backoff, rule=type(self.classifier).__name__)
         return verdict
 
     def _remember(self, error: BaseException, told: tuple[Any, ...] | None, verdict: Classification) -> None:
@@ -141,7 +142,7 @@ class Judge:
         self.identical = self.identical + 1 if same else 1
         self._kind, self._said = type(error), said
         # Only our own classifier is known to judge equal exceptions equally.
-        self._args = told if type(self._classifier) is ErrorClassifier else None
+        self._args = told if type(self.classifier) is ErrorClassifier else None
 
 
 def _said(thing: object) -> str:
@@ -160,6 +161,9 @@ def _words(said: str | tuple[Any, ...]) -> str:
 def judge_of(state: tenacity.RetryCallState, classifier: ErrorClassifier) -> Judge:
     """The judge of this call for this classifier; it lives and dies with the state."""
     # By identity: a classifier of a user's own need not be hashable. The judge keeps it alive.
+    own = getattr(state, "judge", None)  # of a call of ours, for the classifier that all of its own strategies ask
+    if isinstance(own, Judge) and own.classifier is classifier:
+        return own
     judges: dict[int, Judge] | None = getattr(state, _JUDGES, None)
     if judges is None:
         judges = {}
