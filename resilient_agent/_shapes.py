@@ -69,12 +69,12 @@ def _behind(fn: Any) -> Any:
 
 
 def _plain(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
-    pacer, scope = control.gate, _scope
+    pacer, scope, way = control.gate, _scope, control.way
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if control.stale:
+        if way.stale:
             forget(control)
-        if control.direct and not pacer.active and not scope.asked_for:
+        if way.direct and not pacer.active and not scope.asked_for:
             try:
                 return fn(*args, **kwargs) if kwargs else fn(*args)
             except Exception as error:
@@ -91,12 +91,12 @@ def _plain(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
 
 
 def _coroutine(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
-    pacer, scope = control.gate, _scope
+    pacer, scope, way = control.gate, _scope, control.way
 
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if control.stale:
+        if way.stale:
             forget(control)
-        if control.direct and not pacer.active and not scope.asked_for:
+        if way.direct and not pacer.active and not scope.asked_for:
             try:
                 return await fn(*args, **kwargs) if kwargs else await fn(*args)
             except Exception as error:
@@ -114,7 +114,7 @@ def _coroutine(fn: Callable[..., Any], control: Controller) -> Callable[..., Any
 
 def takes_direct_path(control: Controller) -> bool:
     """Whether a first attempt may be made as if nobody watched. The two wrappers above have it spelled out."""
-    return control.direct and not control.gate.active and not _scope.asked_for
+    return control.way.direct and not control.gate.active and not _scope.asked_for
 
 
 def drive(call: Call) -> Any:

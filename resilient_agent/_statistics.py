@@ -80,8 +80,7 @@ def remember(control: Controller, ended: Ended) -> None:
     if len(others) >= _REMEMBERED:
         others = dict(list(others.items())[1:])
     _last.set({**others, control: ended})
-    if not control.stale:
-        control.made_stale()
+    control.way.stale = True
 
 
 def forget(control: Controller) -> None:

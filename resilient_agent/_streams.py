@@ -157,7 +157,7 @@ class _Stream:
             return False
         self._started = True
         control = self._control
-        if control.stale:
+        if control.way.stale:
             forget(control)
         if not takes_direct_path(control) and control.switched_on():
             self._watch()
