@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import anyio
@@ -23,6 +24,9 @@ T = TypeVar("T")
 
 class RetryExecutor:
     """Calls a function, again where its failure allows it. New code reads better with `@resilient`.
+
+    Calls of the same function through the same executor wait for a rate limit together, as those of a
+    decorated function do (`Pacer`). A lambda that is made for each call is another function each time.
 
     Args:
         classifier: who judges the failures; an `ErrorClassifier()` when not given.
@@ -81,7 +85,14 @@ class RetryExecutor:
             TypeError, ValueError: an argument is wrong.
         """
         check_function(fn)
-        control = self._control.copy(max_retries=max_retries, on_retry=on_retry, name=name_of(fn))
+        called = _behind(fn)
+        control = self._control.copy(
+            max_retries=max_retries,
+            on_retry=on_retry,
+            name=name_of(fn),
+            pacer=self._control.pacer,
+            pace_by=lambda *_, **__: called,
+        )
         if not control.switched_on():
             value = fn(*args, **kwargs)
             return await value if inspect.isawaitable(value) else value
@@ -89,3 +100,10 @@ class RetryExecutor:
             return await drive_async(Call(control, fn, args, kwargs, anyio.current_time))
         finally:
             forget(control)  # nobody can ask for the numbers of a control that only this call had
+
+
+def _behind(fn: Callable[..., Any]) -> Hashable:
+    """What the calls of one function have in common: it, whatever arguments a partial gives it."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return id(fn) if type(fn).__hash__ is None else fn

@@ -463,13 +463,14 @@ class Witness:
 
 @contextlib.contextmanager
 def no_collector():
-    """Only reference counts free anything in here."""
-    gc.collect()
+    """Only reference counts free anything in here; what was there before takes no part, and is not looked through."""
+    gc.freeze()
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+        gc.unfreeze()
 
 
 ENDS = {

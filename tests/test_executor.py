@@ -275,3 +275,67 @@ async def test_many_calls_leave_the_statistics_of_others_alone(async_waits):
         with pytest.raises(ValueError, match="for good"):
             await RetryExecutor().execute_with_retry(fails)
     assert ask.statistics["attempt_number"] == 2
+
+
+class Limited(Exception):
+    """As an SDK raises it."""
+
+    status_code = 429
+
+    def __init__(self):
+        super().__init__("slow down")
+        self.headers = {"retry-after": "10"}
+
+
+class Server:
+    """Refuses the first request, and knows when each came in."""
+
+    def __init__(self):
+        self.came = []
+
+    async def ask(self, _):
+        self.came.append(anyio.current_time())
+        if len(self.came) == 1:
+            raise Limited
+
+
+async def one_then_nine(calls):
+    """One call, and a second later nine others."""
+    first, *others = calls
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await anyio.sleep(1)
+        for other in others:
+            tasks.start_soon(other)
+
+
+@pytest.mark.parametrize("given", ["method", "partial"])
+def test_calls_of_one_function_wait_for_a_limit_together(virtually, given):
+    """Nobody else finds out alone: they all come after the time that the server named to the first one."""
+    server, executor = Server(), RetryExecutor()
+
+    def call():
+        if given == "partial":  # another object each time
+            return functools.partial(executor.execute_with_retry, functools.partial(server.ask, "why?"))
+        return functools.partial(executor.execute_with_retry, server.ask, "why?")
+
+    virtually(functools.partial(one_then_nine, [call() for _ in range(10)]))
+    assert len(server.came) == 11
+    assert min(server.came[1:]) >= server.came[0] + 10
+
+
+def test_calls_of_other_functions_and_other_executors_do_not_wait(virtually):
+    """A limit that one function met says nothing of another one, nor of another executor's calls."""
+    server, executor = Server(), RetryExecutor()
+    others = [Server() for _ in range(8)]
+    for other in others:
+        other.came.append(0.0)  # not its first request: it answers
+    calls = [
+        functools.partial(executor.execute_with_retry, ask, "why?") for ask in [server.ask] + [o.ask for o in others]
+    ]
+    calls.append(functools.partial(RetryExecutor().execute_with_retry, server.ask, "why?"))
+
+    virtually(functools.partial(one_then_nine, calls))
+    begun = server.came[0]
+    assert [round(other.came[1] - begun) for other in others] == [1] * 8
+    assert [round(at - begun) for at in server.came] == [0, 1, 10]

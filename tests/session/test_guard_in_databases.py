@@ -239,14 +239,14 @@ def test_many_sessions_of_one_process_are_renewed_together(store):
     """Fifty guards at once over one store: one thread renews them all, none is lost."""
     if not isinstance(store, MemoryStore):
         store = type(store)(
-            store.engine._connections._url if isinstance(store, PostgresStore) else store.engine._client, ttl=1.0
+            store.engine._connections._url if isinstance(store, PostgresStore) else store.engine._client, ttl=2.0
         )
     asked = []
     renew = store.engine.renew
     store.engine.renew = lambda leases: asked.append(len(leases)) or renew(leases)
-    store._keeper._every = 0.2
+    store._keeper._every = 0.4
     logs = [store.claim(f"session {number}") for number in range(50)]
-    time.sleep(1.3)
+    time.sleep(2.5)
     for log in logs:
         log.append("appended", {"messages": [MESSAGE]})
         log.remove()
