@@ -14,6 +14,8 @@ import time
 import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resilient_agent import (
     FileStore,
@@ -538,6 +540,30 @@ def test_a_listing_finds_a_last_record_of_any_size(store, put, size):
     assert store.find("ticket-42").message_count == 2
     os.truncate(path, path.stat().st_size - 10)
     assert store.find("ticket-42").message_count == 1
+
+
+CHUNK = 1 << 16
+"""Bytes in which a log is read."""
+
+
+@given(
+    sizes=st.lists(
+        st.one_of(st.integers(0, 300), st.integers(CHUNK - 400, CHUNK + 400), st.just(3 * CHUNK)), max_size=8
+    )
+)
+def test_records_of_any_size_are_read_whole(tmp_path_factory, sizes):
+    """Wherever a record ends in the pieces in which a log is read, each message comes back, from both readers."""
+    store = FileStore(tmp_path_factory.mktemp("sizes"), durability="process")
+    messages = [{"content": "x" * size} for size in sizes]
+    log = store.claim("ticket-42")
+    for message in messages:
+        log.append("appended", {"messages": [message]})
+    log.release()
+    assert store.read("ticket-42").messages == messages
+    assert list(store.stream("ticket-42")) == messages
+    again = store.claim("ticket-42")
+    assert again.damage == ()
+    again.release()
 
 
 def test_an_empty_file_is_no_session(store):
