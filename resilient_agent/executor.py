@@ -85,13 +85,13 @@ class RetryExecutor:
             TypeError, ValueError: an argument is wrong.
         """
         check_function(fn)
-        called = _behind(fn)
+        key = _paced_as(fn)
         control = self._control.copy(
             max_retries=max_retries,
             on_retry=on_retry,
             name=name_of(fn),
             pacer=self._control.pacer,
-            pace_by=lambda *_, **__: called,
+            pace_by=lambda *_, **__: key,
         )
         if not control.switched_on():
             value = fn(*args, **kwargs)
@@ -102,7 +102,7 @@ class RetryExecutor:
             forget(control)  # nobody can ask for the numbers of a control that only this call had
 
 
-def _behind(fn: Callable[..., Any]) -> Hashable:
+def _paced_as(fn: Callable[..., Any]) -> Hashable:
     """What the calls of one function have in common: it, whatever arguments a partial gives it."""
     while isinstance(fn, functools.partial):
         fn = fn.func
