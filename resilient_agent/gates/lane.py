@@ -40,6 +40,11 @@ _LONGEST_PAUSE: Final = {"limit": 16.0, "outage": 2.0}
 nothing, and each second that it comes late is a second lost for all."""
 _LATE: Final = 1 / 16
 """Of an outage's length so far: a probe that comes so late adds little to it, and in a long one spares many."""
+_SPARING: Final = 2
+"""By so much the longest pause grows each time that all who wait have failed once more in an outage: where few
+wait there are few retries, and these have to last until it ends. A call's own waits double as well."""
+_USUAL: Final = 3
+"""Retries after an overload, unless the user gives more: who has failed oftener has many left, and spares none."""
 _HEADROOM: Final = 2.0
 """Requests' worth of silence after a cut: on an empty bucket every other request would be refused."""
 _HEADROOM_NAMED: Final = 0.5
@@ -82,13 +87,15 @@ class Closed:
 
     __slots__ = ("due", "first", "pause", "probe", "since", "why")
 
-    def __init__(self, why: _Why, now: float, before: Closed | None) -> None:
+    def __init__(self, why: _Why, now: float, before: Closed | None, spent: int = 0) -> None:
         self.why = why
         self.since = now
         self.first: float = before.first if before else now  # since when nothing succeeds
         self.pause = _FIRST_PAUSE
         if before:
-            self.pause = min(before.pause * _LONGER[why], max(_LONGEST_PAUSE[why], (now - self.first) * _LATE))
+            spent = min(spent, _USUAL)
+            longest = max(_LONGEST_PAUSE[why] * _SPARING**spent, (now - self.first) * _LATE * (1 + spent))
+            self.pause = min(before.pause * _LONGER[why], longest)
         self.due = now + self.pause
         self.probe: Ticket | None = None
 
@@ -230,7 +237,8 @@ class Lane:
             ticket.era = self._era
             self._misses += 1
             if probing or (not stale and closed is None and (doubt is not None or self._misses >= _OUTAGE)):
-                self._close("outage", at)
+                spent = min([ticket.failures, *self._line.failures()]) if doubt is not None else 0
+                self._close("outage", at, spent)
 
     def floor(self, now: float) -> float:
         """Seconds before which nobody is let through: what is left of the window that the server named."""
@@ -417,10 +425,10 @@ class Lane:
 
     # Closed and open
 
-    def _close(self, why: _Why, now: float) -> None:
+    def _close(self, why: _Why, now: float, spent: int = 0) -> None:
         if isinstance(self._pace, Creep) and self._goal is None:
             self._goal = self._pace.rate
-        self._closed = self._doubt = Closed(why, now, self._doubt)
+        self._closed = self._doubt = Closed(why, now, self._doubt, spent)
         if why == "outage":
             self._meter.forget()
 

@@ -651,6 +651,15 @@ def test_in_an_outage_the_waiting_use_up_no_retries():
     assert sum(30 <= now < 90 for now, _ in world.sent) < 60
 
 
+@pytest.mark.parametrize(("workers", "length"), [(5, 55), (10, 150), (20, 600)])
+def test_few_who_wait_make_their_retries_last(workers, length):
+    """Each has three: the fewer are left to all of them, the longer the pauses, and the end is found soon enough."""
+    world = World(Bucket(10, 20, hint=True), workers, 400, down=(20, 20 + length), service=0.5).run()
+    assert world.finished == 400
+    assert max(world.failures.values()) <= 3
+    assert min(now for now, _ in world.sent if now >= 20 + length) <= 20 + 1.25 * length + 2
+
+
 def test_a_long_outage_is_probed_more_rarely():
     """Ten minutes cost fewer probes than ten times a minute's, and the end is found all the same."""
     world = World(Bucket(10, 20, hint=True), 100, 1000, down=(30, 630)).run()
