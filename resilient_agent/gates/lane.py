@@ -43,6 +43,8 @@ _LATE: Final = 1 / 16
 _SPARING: Final = 2
 """By so much the longest pause grows each time that all who wait have failed once more in an outage: where few
 wait there are few retries, and these have to last until it ends. A call's own waits double as well."""
+_MANY: Final = 30
+"""Who need not spare retries: so many probes, each a sixteenth later, reach six times as far as the first."""
 _USUAL: Final = 3
 """Retries after an overload, unless the user gives more: who has failed oftener has many left, and spares none."""
 _HEADROOM: Final = 2.0
@@ -237,8 +239,7 @@ class Lane:
             ticket.era = self._era
             self._misses += 1
             if probing or (not stale and closed is None and (doubt is not None or self._misses >= _OUTAGE)):
-                spent = min([ticket.failures, *self._line.failures()]) if doubt is not None else 0
-                self._close("outage", at, spent)
+                self._close("outage", at, self._spent(ticket))
 
     def floor(self, now: float) -> float:
         """Seconds before which nobody is let through: what is left of the window that the server named."""
@@ -440,6 +441,10 @@ class Lane:
         goal = math.inf if self._goal is None else self._goal
         self._pace = Search(min(FIRST, goal), now, self._latency, goal)
         self._next_at = now
+
+    def _spent(self, ticket: Ticket) -> int:
+        """How many retries everybody has spent who may probe; 0 where so many may that it does not matter."""
+        return 0 if len(self._line) >= _MANY else min([ticket.failures, *self._line.failures()])
 
     def _stir(self, *, active: bool) -> None:
         if self.active is not active:

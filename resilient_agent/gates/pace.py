@@ -39,6 +39,8 @@ HURRY: Final = 8
 raised, and that is found out in so many times fewer requests."""
 _MOVED: Final = 0.4
 """So much faster than the last limit without a refusal: it is another limit now."""
+_FEW: Final = 8
+"""Requests let through that make no average yet."""
 _LONG: Final = 15.0
 """Requests let through for each that a refusal costs, from which on a guess was not too high."""
 
@@ -134,12 +136,13 @@ class Guess:
         in_vain: refusals in a row with nothing let through between them.
     """
 
-    __slots__ = ("_last", "_long", "_passed", "_share", "_stride", "in_vain")
+    __slots__ = ("_few", "_last", "_long", "_passed", "_share", "_stride", "in_vain")
 
     def __init__(self) -> None:
         self._share = 0.5  # nothing is known of the bucket: halfway is refuted fastest, either way
         self._stride = 0.15
         self._last: float | None = None
+        self._few = True  # the last guess was made of next to nothing: how it fares teaches nothing
         self._passed = ENOUGH
         self._long = 0.0
         self.in_vain = 0
@@ -162,13 +165,13 @@ class Guess:
             passed: how many were let through since the last refusal.
             least: the share of `failed` below which few `seen` are not believed.
         """
-        if self._last is not None:
+        if self._last is not None and not self._few:
             self._learn(low=passed >= self._long or failed > 1.25 * self._last)
         rate = average * (max(average, failed) / average) ** self._share if average else failed * 0.7
         if passed <= 2 and self._passed <= 2:  # twice next to nothing: whatever was counted before, it is too fast
             rate = min(rate, failed * 0.7)
-        self._passed = passed
-        self._last = min(max(rate, failed * (0.05 if seen >= 8 else least)), failed * _CLOSE)
+        self._passed, self._few = passed, seen < _FEW
+        self._last = min(max(rate, failed * (least if self._few else 0.05)), failed * _CLOSE)
         return self._last
 
     def _learn(self, *, low: bool) -> None:
