@@ -323,6 +323,8 @@ class Lane:
             self._closed.probe = ticket
         elif self._pace is not None:
             self._take_slot(self._pace, ticket, now, wanted=waited or bool(self._line))
+            if not waited:  # no timer was late, nobody had come: there is nothing to make up for
+                self._next_at = max(self._next_at, now + 1 / self._pace.rate)
             self._gone += 1
 
     def _take_slot(self, pace: Pace, ticket: Ticket, now: float, *, wanted: bool) -> None:
@@ -408,7 +410,8 @@ class Lane:
             self._meter.restart()
         self._pace, self._goal = Creep(rate, failed / rate - 1), None
         opens = max(now, self._open_at) + (_HEADROOM_NAMED if window else _HEADROOM) / rate
-        self._next_at = max(opens, self._next_at)
+        # The last to go before the news of this may have taken what there was room for.
+        self._next_at = max(opens, self._next_at - 1 / failed + 1 / rate)
 
     def _shut(self, now: float, window: float, granted: float | None) -> None:
         """Nothing is let through, or nothing known: feel for the limit from below."""

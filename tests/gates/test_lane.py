@@ -164,6 +164,14 @@ class Herd(World):
             self.at(back, self.fail, ticket, self.lane.limited, named or None)
 
 
+class Uneven(World):
+    """Answers take as long as those of models: some a third of the others' time, some three times as long."""
+
+    def ask(self, ticket):
+        self.service = 0.3 * math.exp(0.5 * random.Random(ticket.seq).gauss(0, 1))
+        super().ask(ticket)
+
+
 def limited(*, wait=None, waiting=3):
     """A lane whose first burst was refused at 0.0, and the tickets that wait in it since."""
     lane = Lane()
@@ -331,6 +339,23 @@ def test_a_bucket_of_one_is_used_well(rate, penal):
     world.run(until=900 / rate)
     assert len(world.sent) - world.server.refused - passed >= 0.95 * 400
     assert world.server.refused - refused <= 0.03 * 400
+
+
+@pytest.mark.parametrize(("rate", "workers"), [(7.4, 3), (10, 4), (50, 22)])
+@pytest.mark.parametrize("penal", [True, False])
+def test_few_workers_have_nothing_to_make_up_for(rate, workers, penal):
+    """Hardly enough of them for the rate: where nobody had come for a slot, the next does not follow sooner for it."""
+    world = Uneven(Bucket(rate, 1, penal=penal, hint=True), workers, round(100 * rate)).run()
+    assert world.finished == round(100 * rate)
+    assert world.now <= 1.18 * 100
+    assert world.server.refused <= 0.06 * 100 * rate
+
+
+def test_who_went_before_the_news_of_a_refusal_is_reckoned_with():
+    """Fifty a second and a fiftieth until the refusal is told: the next one had the token, and no second cut follows."""
+    world = World(Bucket(50, 1, hint=True), 68, 3000, service=0.4).run()
+    assert world.server.refused - 67 <= 0.02 * 3000
+    assert world.now <= 1.08 * 3000 / 50
 
 
 @pytest.mark.parametrize("rate", [5, 50])
