@@ -1,8 +1,11 @@
 """`Crowd`: how many requests a server takes at a time, where that is what it limits.
 
 Such a server refuses with the very number under way each time, whatever the rate, so two refusals
-alike make a suspicion, and one request more than that puts it to the test: if it is let in, the
-limit is not of this kind. Must not know: rates, waits, who stands in line.
+alike make a suspicion. Not where as many were let in between them (at a steady rate about as many are
+under way at any time), nor where the server names another wait each time: it knows by the clock when it
+will let in the next, and nobody knows when a request will be answered. One request more than that puts
+the suspicion to the test: if it is let in, the limit is not of this kind. Must not know: rates, clocks, who
+stands in line.
 """
 
 from __future__ import annotations
@@ -27,12 +30,14 @@ class Crowd:
         room: how many the server takes; None where it limits something else.
     """
 
-    __slots__ = ("_last", "_patience", "_since", "_test", "_under_way", "room")
+    __slots__ = ("_last", "_named", "_patience", "_seen", "_seen_before", "_since", "_test", "_under_way", "room")
 
     def __init__(self) -> None:
         self.room: int | None = None
         self._under_way = 0
         self._last = 0
+        self._seen = self._seen_before = 0  # most under way when one was let in, since the last refusal and before
+        self._named = 0.0
         self._test: Ticket | None = None
         self._since = 0
         self._patience = 0
@@ -57,19 +62,22 @@ class Crowd:
 
     def let_in(self, ticket: Ticket) -> None:
         """It was not refused."""
+        self._seen = max(self._seen, ticket.crowd)
         if self.room is not None and ticket.crowd >= self.room:
             self.room, self._last, self._test = None, 0, None
 
-    def refused(self, ticket: Ticket) -> bool:
-        """It was. Whether for the crowd, as far as is known."""
+    def refused(self, ticket: Ticket, window: float = 0.0) -> bool:
+        """It was, and told to wait for so many seconds. Whether for the crowd, as far as is known."""
         crowd, last, room = ticket.crowd, self._last, self.room
-        self._last = crowd
+        seen = max(self._seen, self._seen_before)
+        foretold = 0 < self._named != window > 0
+        self._last, self._named, self._seen, self._seen_before = crowd, window, 0, self._seen
         if room is not None and crowd >= room:
             self._patience = room * (_MOST_ROUNDS if self._patience else _ROUNDS)
             self._since = 0
             return True
         self.room = None
-        if room is None and crowd > 0 and last > 0 and abs(crowd - last) <= _ALIKE * crowd:
+        if room is None and not foretold and min(crowd, last) > seen and abs(crowd - last) <= _ALIKE * crowd:
             self.room = max(crowd, last)
             self._patience = self._since = 0
         return False

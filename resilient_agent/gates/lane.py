@@ -40,6 +40,13 @@ _LONGEST_PAUSE: Final = {"limit": 16.0, "outage": 2.0}
 nothing, and each second that it comes late is a second lost for all."""
 _LATE: Final = 1 / 16
 """Of an outage's length so far: a probe that comes so late adds little to it, and in a long one spares many."""
+_SPARING: Final = 2
+"""By so much the longest pause grows each time that all who wait have failed once more in an outage: where few
+wait there are few retries, and these have to last until it ends. A call's own waits double as well."""
+_MANY: Final = 30
+"""Who need not spare retries: so many probes, each a sixteenth later, reach six times as far as the first."""
+_USUAL: Final = 3
+"""Retries after an overload, unless the user gives more: who has failed oftener has many left, and spares none."""
 _HEADROOM: Final = 2.0
 """Requests' worth of silence after a cut: on an empty bucket every other request would be refused."""
 _HEADROOM_NAMED: Final = 0.5
@@ -49,6 +56,8 @@ _OUTAGE: Final = 3
 _CANDIDATES: Final = 8
 """Of so many in front, whoever failed least goes first after a cut: he finds out for all, and it may cost
 a retry."""
+_UNSURE: Final = 3
+"""So many who go after a cut may be refused as well: he who was refused more often than others lets them go first."""
 _CATCH_UP: Final = 0.05
 """Seconds that the line may lie behind its slots and make up for: timers are late by milliseconds."""
 _CLOSEST: Final = 0.75
@@ -58,8 +67,8 @@ AT_ONCE: Final = 0.0001
 _EXACT: Final = 0.001
 """Seconds. What is named more exactly than that says nothing of a rate."""
 _NEAR: Final = 0.1
-"""Seconds before its slot from which on a call sleeps through. Before, it asks again halfway: by then
-the rate may have doubled."""
+"""Seconds before its slot from which on a call sleeps until it is the next. Before, it asks again halfway:
+by then the rate may have doubled."""
 _ROOM_NAP: Final = 0.02
 """Seconds after which the first in line looks again whether there is room."""
 _GRACE: Final = 0.25
@@ -80,13 +89,15 @@ class Closed:
 
     __slots__ = ("due", "first", "pause", "probe", "since", "why")
 
-    def __init__(self, why: _Why, now: float, before: Closed | None) -> None:
+    def __init__(self, why: _Why, now: float, before: Closed | None, spent: int = 0) -> None:
         self.why = why
         self.since = now
         self.first: float = before.first if before else now  # since when nothing succeeds
         self.pause = _FIRST_PAUSE
         if before:
-            self.pause = min(before.pause * _LONGER[why], max(_LONGEST_PAUSE[why], (now - self.first) * _LATE))
+            spent = min(spent, _USUAL)
+            longest = max(_LONGEST_PAUSE[why] * _SPARING**spent, (now - self.first) * _LATE * (1 + spent))
+            self.pause = min(before.pause * _LONGER[why], longest)
         self.due = now + self.pause
         self.probe: Ticket | None = None
 
@@ -103,9 +114,9 @@ class Lane:
     """
 
     __slots__ = (
-        "__weakref__", "_closed", "_crowd", "_cut_at", "_doubt", "_era", "_goal", "_guess", "_latency", "_line",
-        "_lock", "_meter", "_misses", "_next_at", "_next_seq", "_open_at", "_pace", "_paused", "_stirred",
-        "_touched", "_watch", "active",
+        "__weakref__", "_closed", "_crowd", "_cut_at", "_doubt", "_era", "_goal", "_gone", "_guess", "_latency",
+        "_line", "_lock", "_meter", "_misses", "_next_at", "_next_seq", "_open_at", "_pace", "_stirred", "_touched",
+        "_watch", "active",
     )  # fmt: skip
 
     def __init__(self, stirred: Callable[[Lane], None] = lambda _: None) -> None:
@@ -127,7 +138,7 @@ class Lane:
         self._goal: float | None = None  # the rate before it closed, to go back to
         self._closed: Closed | None = None
         self._doubt: Closed | None = None  # the last such time, until a success shows that it is over
-        self._paused = False  # nobody went since the last cut
+        self._gone = _UNSURE  # how many went since the last cut
         self._next_at = self._open_at = -math.inf  # the next slot; the end of the window that the server named
         self._cut_at = -math.inf
         self._latency = 0.0  # how long the server takes to refuse
@@ -228,7 +239,7 @@ class Lane:
             ticket.era = self._era
             self._misses += 1
             if probing or (not stale and closed is None and (doubt is not None or self._misses >= _OUTAGE)):
-                self._close("outage", at)
+                self._close("outage", at, self._spent(ticket))
 
     def floor(self, now: float) -> float:
         """Seconds before which nobody is let through: what is left of the window that the server named."""
@@ -265,13 +276,16 @@ class Lane:
         room = self._crowd.free(now, self._grace())
         if room is not None:
             return slot if place < room else max(slot, self._until_room(place - max(room, 0)))
-        if self._paused and place < _CANDIDATES and self._line.most_spared(ticket):
-            return max(0.0, due + _behind(ticket, place) - now)
+        more = min(self._gone, 1)
+        if self._gone < _UNSURE and place < _CANDIDATES and self._line.most_spared(ticket, more):
+            # Not as late as the slot after that: whoever stands in front is waited for by all.
+            return max(0.0, due + min(_behind(ticket, place, 1 + more), 0.5 / self._pace.rate) - now)
         if place == 0:
             return slot
         until = slot + self._ahead(self._pace, place)
         # Asks again before: by then the rate may have grown, or those in front be gone.
-        return max(0.001, min(until if until < _NEAR else until / 2, max(_nap(place), until / 16)))
+        sooner = until - 1 / self._pace.rate if until < _NEAR else until / 2
+        return max(0.001, min(sooner, max(_nap(place), until / 16)))
 
     def _due(self, now: float) -> float:  # noqa: ARG002 - where slots are shared with others, it is looked at
         """The moment of the next slot."""
@@ -309,7 +323,9 @@ class Lane:
             self._closed.probe = ticket
         elif self._pace is not None:
             self._take_slot(self._pace, ticket, now, wanted=waited or bool(self._line))
-            self._paused = False
+            if not waited:  # no timer was late, nobody had come: there is nothing to make up for
+                self._next_at = max(self._next_at, now + 1 / self._pace.rate)
+            self._gone += 1
 
     def _take_slot(self, pace: Pace, ticket: Ticket, now: float, *, wanted: bool) -> None:
         self._count_cost(pace, now)
@@ -318,12 +334,13 @@ class Lane:
         pace.go(now, self._latency, wanted=wanted and on_time)
         ticket.pace = pace.rate
         slot = 1 / pace.rate
-        self._next_at = now + slot if self._paused else max(max(due, now - _CATCH_UP) + slot, now + _CLOSEST * slot)
+        caught_up = max(max(due, now - _CATCH_UP) + slot, now + _CLOSEST * slot)
+        self._next_at = now + slot if self._gone < _UNSURE else caught_up
         self._outgrow(pace, now)
 
     def _count_cost(self, pace: Pace, now: float) -> None:
         """The first to go after a cut knows what that has cost."""
-        if self._paused:
+        if self._gone == 0:
             cost = self._meter.burst + max(0.0, now - self._cut_at) * pace.rate
             self._guess.costs(cost)
             if isinstance(pace, Creep):
@@ -373,8 +390,8 @@ class Lane:
         average, seen = self._meter.estimate(sent_at, number, window)
         self._guess.met(passed)
         self._meter.mark(sent_at, number, window)
-        crowded = self._crowd.refused(ticket)
-        self._cut_at, self._paused = now, True
+        crowded = self._crowd.refused(ticket, window)
+        self._cut_at, self._gone = now, 0
         nothing = self._guess.in_vain > 2 or (self._doubt is not None and passed <= 0)
         if self._closed is not None or self._pace is None or nothing:
             self._shut(now, window, granted)
@@ -393,7 +410,8 @@ class Lane:
             self._meter.restart()
         self._pace, self._goal = Creep(rate, failed / rate - 1), None
         opens = max(now, self._open_at) + (_HEADROOM_NAMED if window else _HEADROOM) / rate
-        self._next_at = max(opens, self._next_at)
+        # The last to go before the news of this may have taken what there was room for.
+        self._next_at = max(opens, self._next_at - 1 / failed + 1 / rate)
 
     def _shut(self, now: float, window: float, granted: float | None) -> None:
         """Nothing is let through, or nothing known: feel for the limit from below."""
@@ -411,10 +429,10 @@ class Lane:
 
     # Closed and open
 
-    def _close(self, why: _Why, now: float) -> None:
+    def _close(self, why: _Why, now: float, spent: int = 0) -> None:
         if isinstance(self._pace, Creep) and self._goal is None:
             self._goal = self._pace.rate
-        self._closed = self._doubt = Closed(why, now, self._doubt)
+        self._closed = self._doubt = Closed(why, now, self._doubt, spent)
         if why == "outage":
             self._meter.forget()
 
@@ -426,6 +444,10 @@ class Lane:
         goal = math.inf if self._goal is None else self._goal
         self._pace = Search(min(FIRST, goal), now, self._latency, goal)
         self._next_at = now
+
+    def _spent(self, ticket: Ticket) -> int:
+        """How many retries everybody has spent who may probe; 0 where so many may that it does not matter."""
+        return 0 if len(self._line) >= _MANY else min([ticket.failures, *self._line.failures()])
 
     def _stir(self, *, active: bool) -> None:
         if self.active is not active:
@@ -468,9 +490,9 @@ def _first_rate(window: float) -> float:
     return max(FIRST, 0.25 / max(window, _EXACT))
 
 
-def _behind(ticket: Ticket, place: int) -> float:
+def _behind(ticket: Ticket, place: int, usual: int = 1) -> float:
     """Seconds that one may go later than another, where the first to go finds out for all: it may cost him a retry."""
-    return min(place, 200) * 0.0005 + max(0, ticket.failures - 1) * 0.1
+    return min(place, 200) * 0.0005 + max(0, ticket.failures - usual) * 0.1
 
 
 def _nap(place: int) -> float:

@@ -63,9 +63,13 @@ class Line:
         """How many stand in front of it, whether it has joined or not."""
         return bisect_left(self._order, ticket.seq)
 
-    def most_spared(self, ticket: Ticket) -> bool:
-        """Whether all who stand in front of it were refused more often."""
-        return all(self._waiting[seq].failures > ticket.failures for seq in self._order[: self.place(ticket)])
+    def most_spared(self, ticket: Ticket, more: int = 0) -> bool:
+        """Whether all who stand in front of it were refused more often, by at least so many times more than once."""
+        return all(self._waiting[seq].failures > ticket.failures + more for seq in self._order[: self.place(ticket)])
+
+    def failures(self) -> list[int]:
+        """How often each of them was refused."""
+        return [ticket.failures for ticket in self._waiting.values()]
 
     def join(self, ticket: Ticket, due: float) -> None:
         """Stand in the line, to ask again at `due`."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from resilient_agent.gates.meter import ENOUGH
 
-__all__ = ["FASTEST", "FIRST", "Creep", "Guess", "Pace", "Search", "patience"]
+__all__ = ["FASTEST", "FIRST", "HURRY", "Creep", "Guess", "Pace", "Search", "patience"]
 
 FIRST: Final = 4.0
 """Requests a second with which an unknown limit is felt for."""
@@ -21,6 +21,10 @@ _DOUBLING: Final = 0.5
 _STEP: Final = 24
 _UNSURE_STEP: Final = 8
 """Requests in which the growth doubles: with a known limit, and with a guess that may be far off."""
+_CLOSE: Final = 0.98
+"""Of what was refused: no guess comes closer."""
+_BEGIN: Final = 1 / 8
+"""Of what lies between a guess and what was refused: so much faster it becomes at once."""
 _DEAR: Final = 8.0
 """Growth goes on for some five steps until it meets the limit: eight times what a refusal costs
 to each of them keeps that cost at two or three per cent."""
@@ -29,8 +33,14 @@ _GAP: Final = 0.3
 _WIDE: Final = 2.0
 """The further below what was refused the guess lies, the dearer it is to stay there, and the shorter
 are the steps: this over that share, times what a refusal costs."""
+_BEYOND: Final = 1.5
+HURRY: Final = 8
+"""So many times further than to what was refused the last time, without a refusal: the limit may have been
+raised, and that is found out in so many times fewer requests."""
 _MOVED: Final = 0.4
 """So much faster than the last limit without a refusal: it is another limit now."""
+_FEW: Final = 8
+"""Requests let through that make no average yet."""
 _LONG: Final = 15.0
 """Requests let through for each that a refusal costs, from which on a guess was not too high."""
 
@@ -64,14 +74,19 @@ class Search:
 
 
 class Creep:
-    """Grows by a hundredth, and by ever more while nobody is refused."""
+    """Grows by a hundredth at most, and by ever more while nobody is refused.
 
-    __slots__ = ("_base", "_gap", "_growth", "_step", "rate")
+    Where the limit is known better than that it begins with a part of what is left to it: a bucket of
+    one loses a slot or two with each refusal, and three doublings make these rare.
+    """
+
+    __slots__ = ("_base", "_gap", "_growth", "_step", "_turn", "rate")
 
     def __init__(self, rate: float, gap: float) -> None:
         self.rate = self._base = rate
-        self._gap = gap
-        self._growth = 0.01 if gap < _GAP else 0.02
+        self._gap = gap = max(gap, 1 - _CLOSE)
+        self._turn = _BEYOND * gap
+        self._growth = min(0.01, gap * _BEGIN) if gap < _GAP else 0.02
         self._step: float = _STEP if gap < _GAP else _UNSURE_STEP
 
     def costs(self, requests: float) -> None:
@@ -81,8 +96,9 @@ class Creep:
     def go(self, now: float, latency: float, *, wanted: bool) -> None:  # noqa: ARG002 - as a search
         """One more is let go."""
         if wanted:
+            step = self._step if self._growth < self._turn else self._step / HURRY
             # Not faster than refusals can come back.
-            self._growth *= 2 ** (1 / max(self._step, patience(latency) * self.rate))
+            self._growth *= 2 ** (1 / max(step, patience(latency) * self.rate))
             self.rate = min(self._base * (1 + self._growth), FASTEST)
 
     def slow_down(self, share: float) -> None:
@@ -120,12 +136,13 @@ class Guess:
         in_vain: refusals in a row with nothing let through between them.
     """
 
-    __slots__ = ("_last", "_long", "_passed", "_share", "_stride", "in_vain")
+    __slots__ = ("_few", "_last", "_long", "_passed", "_share", "_stride", "in_vain")
 
     def __init__(self) -> None:
-        self._share = 0.25
+        self._share = 0.5  # nothing is known of the bucket: halfway is refuted fastest, either way
         self._stride = 0.15
         self._last: float | None = None
+        self._few = True  # the last guess was made of next to nothing: how it fares teaches nothing
         self._passed = ENOUGH
         self._long = 0.0
         self.in_vain = 0
@@ -148,13 +165,13 @@ class Guess:
             passed: how many were let through since the last refusal.
             least: the share of `failed` below which few `seen` are not believed.
         """
-        if self._last is not None:
+        if self._last is not None and not self._few:
             self._learn(low=passed >= self._long or failed > 1.25 * self._last)
         rate = average * (max(average, failed) / average) ** self._share if average else failed * 0.7
         if passed <= 2 and self._passed <= 2:  # twice next to nothing: whatever was counted before, it is too fast
             rate = min(rate, failed * 0.7)
-        self._passed = passed
-        self._last = min(max(rate, failed * (0.05 if seen >= 8 else least)), failed * 0.98)
+        self._passed, self._few = passed, seen < _FEW
+        self._last = min(max(rate, failed * (least if self._few else 0.05)), failed * _CLOSE)
         return self._last
 
     def _learn(self, *, low: bool) -> None:

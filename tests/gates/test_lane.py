@@ -164,6 +164,14 @@ class Herd(World):
             self.at(back, self.fail, ticket, self.lane.limited, named or None)
 
 
+class Uneven(World):
+    """Answers take as long as those of models: some a third of the others' time, some three times as long."""
+
+    def ask(self, ticket):
+        self.service = 0.3 * math.exp(0.5 * random.Random(ticket.seq).gauss(0, 1))
+        super().ask(ticket)
+
+
 def limited(*, wait=None, waiting=3):
     """A lane whose first burst was refused at 0.0, and the tickets that wait in it since."""
     lane = Lane()
@@ -322,6 +330,48 @@ def test_the_rate_is_learned(rate, hint, penal):
     assert max(world.failures.values()) <= 5
 
 
+@pytest.mark.parametrize("rate", [3, 30, 100])
+@pytest.mark.parametrize("penal", [True, False])
+def test_a_bucket_of_one_is_used_well(rate, penal):
+    """It saves nothing up: whoever comes late has lost that time, and whoever comes early is refused."""
+    world = World(Bucket(rate, 1, penal=penal, hint=True), 5 * rate, 1000).run(until=500 / rate)
+    passed, refused = len(world.sent) - world.server.refused, world.server.refused
+    world.run(until=900 / rate)
+    assert len(world.sent) - world.server.refused - passed >= 0.95 * 400
+    assert world.server.refused - refused <= 0.03 * 400
+
+
+@pytest.mark.parametrize(("rate", "workers"), [(7.4, 3), (10, 4), (50, 22)])
+@pytest.mark.parametrize("penal", [True, False])
+def test_few_workers_have_nothing_to_make_up_for(rate, workers, penal):
+    """Hardly enough of them for the rate: where nobody had come for a slot, the next does not follow sooner for it."""
+    world = Uneven(Bucket(rate, 1, penal=penal, hint=True), workers, round(100 * rate)).run()
+    assert world.finished == round(100 * rate)
+    assert world.now <= 1.18 * 100
+    assert world.server.refused <= 0.06 * 100 * rate
+
+
+def test_who_went_before_the_news_of_a_refusal_is_reckoned_with():
+    """Fifty a second and a fiftieth until the refusal is told: the next one had the token, and no second cut follows."""
+    world = World(Bucket(50, 1, hint=True), 68, 3000, service=0.4).run()
+    assert world.server.refused - 67 <= 0.02 * 3000
+    assert world.now <= 1.08 * 3000 / 50
+
+
+@pytest.mark.parametrize("rate", [5, 50])
+@pytest.mark.parametrize("hint", [True, False])
+def test_a_steady_rate_is_not_taken_for_a_crowd(rate, hint):
+    """Where answers take about as long, as many are under way at each refusal; that makes no limit of it."""
+    world = World(Bucket(rate, 2, hint=hint), 5 * rate, 60 * rate, service=1.5)
+    world.run(until=10)
+    told = []
+    while world.now < 40:
+        world.run(until=world.now + 0.1)
+        world.now += 0.1
+        told.append(repr(world.lane))
+    assert sum("at a time" in each for each in told) <= 0.05 * len(told)
+
+
 @pytest.mark.parametrize("spread", [0.1, 0.3])
 @pytest.mark.parametrize("seed", range(12))
 def test_what_the_first_herd_costs_makes_nobody_timid(spread, seed):
@@ -424,6 +474,20 @@ def test_after_a_cut_the_one_who_failed_least_goes_first():
     assert gone[0] is tickets[1]
 
 
+def test_whoever_was_refused_again_holds_up_nobody():
+    """He lets others try first after a cut, and no longer than until the next slot: they all wait for him."""
+    world = World(Bucket(100, 1, hint=True), 500, 2000).run()
+    moments = [now for now, _ in world.sent if now > 1]
+    assert max(b - a for a, b in itertools.pairwise(moments)) < 0.08
+
+
+def test_no_call_pays_for_all_while_the_rate_is_felt_for():
+    """Where each of several cuts comes with the second request, it is not the same call's each time."""
+    world = World(Bucket(1, 1, hint=True), 150, 300)
+    world.run(until=60)
+    assert max(world.failures.values()) <= 4
+
+
 def test_thousands_who_wait_ask_seldom():
     """Those far behind sleep long, so the machine may as well."""
     world = World(Bucket(10, 20, hint=True), 2000, 3000).run()
@@ -457,6 +521,18 @@ def test_a_limit_that_is_raised_is_found():
     sent = len(world.sent)
     world.run(until=200)
     assert len(world.sent) - sent > 0.8 * 20 * 40
+
+
+@pytest.mark.parametrize("hint", [True, False])
+def test_a_limit_that_is_raised_tenfold_is_found_soon(hint):
+    """What was refused before is passed by without a refusal: from there on it hurries."""
+    world = World(Bucket(5, 10, hint=hint), 200, 4000)
+    world.run(until=60)
+    world.server.rate = 50
+    world.run(until=82)
+    sent = len(world.sent)
+    world.run(until=92)
+    assert len(world.sent) - sent > 0.9 * 50 * 10
 
 
 def test_after_long_silence_the_limit_is_forgotten():
@@ -598,6 +674,15 @@ def test_in_an_outage_the_waiting_use_up_no_retries():
     assert world.finished == 1000
     assert max(world.failures.values()) <= 4
     assert sum(30 <= now < 90 for now, _ in world.sent) < 60
+
+
+@pytest.mark.parametrize(("workers", "length"), [(5, 55), (10, 150), (20, 600)])
+def test_few_who_wait_make_their_retries_last(workers, length):
+    """Each has three: the fewer are left to all of them, the longer the pauses, and the end is found soon enough."""
+    world = World(Bucket(10, 20, hint=True), workers, 400, down=(20, 20 + length), service=0.5).run()
+    assert world.finished == 400
+    assert max(world.failures.values()) <= 3
+    assert min(now for now, _ in world.sent if now >= 20 + length) <= 20 + 1.25 * length + 2
 
 
 def test_a_long_outage_is_probed_more_rarely():

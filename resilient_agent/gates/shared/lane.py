@@ -404,7 +404,7 @@ class SharedLane(Lane):
             self._drop()
         if learned["cut"] != self._cut_id:
             # What was sent before this was heard was sent before the cut.
-            self._cut_id, self._cut_at, self._paused = learned["cut"], at, True
+            self._cut_id, self._cut_at, self._gone = learned["cut"], at, 0
         if was is not None and self._closed is None:
             self._era += 1
             self._misses = 0

@@ -63,7 +63,9 @@ local function grown(slots)
     if number('tat') + 2 / rate + 0.05 < now then return end
     if limit.kind == 'creep' then
         put('step', math.max(number('step'), ask.step))
-        put('growth', number('growth') * 2 ^ (slots / math.max(number('step'), ask.patience * rate)))
+        local step = number('step')
+        if number('growth') >= number('turn') then step = step / number('hurry') end
+        put('growth', number('growth') * 2 ^ (slots / math.max(step, ask.patience * rate)))
         put('rate', math.min(number('base') * (1 + number('growth')), number('top')))
     else
         local doublings = math.min(math.max((now - number('since')) / ask.patience, 0), 1)

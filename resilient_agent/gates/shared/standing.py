@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
-from resilient_agent.gates.pace import FASTEST, Creep, Pace, Search
+from resilient_agent.gates.pace import FASTEST, HURRY, Creep, Pace, Search
 
 __all__ = ["Standing", "change_of_pace", "packed", "unpacked"]
 
@@ -93,8 +93,8 @@ class Standing(NamedTuple):
 def change_of_pace(pace: Pace | None, shift: float) -> dict[str, float | str]:
     """The server's fields for a pace that begins."""
     if isinstance(pace, Creep):
-        fields = {"base": pace._base, "growth": pace._growth, "step": pace._step, "top": FASTEST}  # noqa: SLF001
-        return {"kind": "creep", "rate": pace.rate, **fields}
+        fields = {"base": pace._base, "growth": pace._growth, "step": pace._step, "turn": pace._turn}  # noqa: SLF001
+        return {"kind": "creep", "rate": pace.rate, "hurry": HURRY, "top": FASTEST, **fields}
     if isinstance(pace, Search):
         return {"kind": "search", "rate": pace.rate, "top": min(pace._top, FASTEST), "since": pace._since + shift}  # noqa: SLF001
     return {"kind": "watched"}
