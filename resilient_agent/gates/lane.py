@@ -277,7 +277,7 @@ class Lane:
         if room is not None:
             return slot if place < room else max(slot, self._until_room(place - max(room, 0)))
         more = min(self._gone, 1)
-        if self._gone < _UNSURE and place < _CANDIDATES and self._line.most_spared(ticket, more):
+        if self._gone < self._at_risk(self._pace) and place < _CANDIDATES and self._line.most_spared(ticket, more):
             # Not as late as the slot after that: whoever stands in front is waited for by all.
             return max(0.0, due + min(_behind(ticket, place, 1 + more), 0.5 / self._pace.rate) - now)
         if place == 0:
@@ -286,6 +286,10 @@ class Lane:
         # Asks again before: by then the rate may have grown, or those in front be gone.
         sooner = until - 1 / self._pace.rate if until < _NEAR else until / 2
         return max(0.001, min(sooner, max(_nap(place), until / 16)))
+
+    def _at_risk(self, pace: Pace) -> float:
+        """How many who go after a cut may be refused as well: some, and all who go before the news of the first."""
+        return _UNSURE + self._latency * pace.rate
 
     def _due(self, now: float) -> float:  # noqa: ARG002 - where slots are shared with others, it is looked at
         """The moment of the next slot."""

@@ -39,6 +39,8 @@ HURRY: Final = 8
 raised, and that is found out in so many times fewer requests."""
 _MOVED: Final = 0.4
 """So much faster than the last limit without a refusal: it is another limit now."""
+_HALFWAY: Final = 0.5
+"""Of the way from the average to what was refused: where nothing is known of the bucket, it is refuted fastest."""
 _FEW: Final = 8
 """Requests let through that make no average yet."""
 _LONG: Final = 15.0
@@ -136,13 +138,14 @@ class Guess:
         in_vain: refusals in a row with nothing let through between them.
     """
 
-    __slots__ = ("_few", "_last", "_long", "_passed", "_share", "_stride", "in_vain")
+    __slots__ = ("_few", "_last", "_long", "_passed", "_share", "_stride", "_width", "in_vain")
 
     def __init__(self) -> None:
-        self._share = 0.5  # nothing is known of the bucket: halfway is refuted fastest, either way
+        self._share = _HALFWAY
         self._stride = 0.15
         self._last: float | None = None
         self._few = True  # the last guess was made of next to nothing: how it fares teaches nothing
+        self._width = 1.0  # by so many times what was refused exceeded the average, the last time
         self._passed = ENOUGH
         self._long = 0.0
         self.in_vain = 0
@@ -167,12 +170,22 @@ class Guess:
         """
         if self._last is not None and not self._few:
             self._learn(low=passed >= self._long or failed > 1.25 * self._last)
+        self._few = seen < _FEW
+        if average:
+            self._weigh(failed / average)
         rate = average * (max(average, failed) / average) ** self._share if average else failed * 0.7
         if passed <= 2 and self._passed <= 2:  # twice next to nothing: whatever was counted before, it is too fast
             rate = min(rate, failed * 0.7)
-        self._passed, self._few = passed, seen < _FEW
+        self._passed = passed
         self._last = min(max(rate, failed * (least if self._few else 0.05)), failed * _CLOSE)
         return self._last
+
+    def _weigh(self, width: float) -> None:
+        """The share was learned where the two lay so far apart. Much further, it says nothing: halfway at most."""
+        if width > self._width * (1 + _MOVED):
+            self._share = min(self._share, _HALFWAY)
+        if not self._few:
+            self._width = width
 
     def _learn(self, *, low: bool) -> None:
         self._stride *= 1.5 if low == (self._stride > 0) else -0.5

@@ -685,6 +685,16 @@ def test_few_who_wait_make_their_retries_last(workers, length):
     assert min(now for now, _ in world.sent if now >= 20 + length) <= 20 + 1.25 * length + 2
 
 
+@pytest.mark.parametrize(
+    ("rate", "burst", "workers", "down", "hint"), [(60, 600, 150, (15, 40), False), (100, 500, 500, (10, 40), True)]
+)
+def test_no_call_pays_for_the_rush_after_an_outage(rate, burst, workers, down, hint):
+    """The bucket is full and the rate runs away: the way back takes several cuts, and no call stands all of them."""
+    world = World(Bucket(rate, burst, hint=hint), workers, 3000, service=0.3, down=down).run()
+    assert world.finished == 3000
+    assert max(world.failures.values()) <= 5
+
+
 def test_a_long_outage_is_probed_more_rarely():
     """Ten minutes cost fewer probes than ten times a minute's, and the end is found all the same."""
     world = World(Bucket(10, 20, hint=True), 100, 1000, down=(30, 630)).run()

@@ -112,6 +112,15 @@ def test_the_guess_finds_the_limit_between_its_bounds(truth):
     assert min(rates[-15:]) == pytest.approx(truth, rel=0.05)  # from which it goes up again, and comes back
 
 
+def test_what_was_learned_close_to_the_limit_is_not_believed_far_from_it():
+    """A bucket of one, so the rate lies right below what was refused; five times as fast that would be nowhere near."""
+    guess = Guess()
+    for _ in range(10):
+        guess.rate(10.2, 10.0, 100, 100, 0.05)
+    assert guess.rate(10.2, 8.0, 100, 100, 0.05) > 9.5
+    assert guess.rate(50.0, 10.0, 100, 5, 0.05) < 25.0
+
+
 def test_refusals_with_nothing_between_them_are_told_apart():
     """So many in a row mean that nothing is let through at all."""
     guess = Guess()
