@@ -3,12 +3,14 @@
 import asyncio
 import random
 
+import anyio
 import pytest
 import tenacity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_agent import BackoffConfig, report_of, resilient
+from resilient_agent import BackoffConfig, clock, report_of, resilient
+from resilient_agent._shapes import takes_direct_path
 
 
 class Limited(Exception):
@@ -39,6 +41,12 @@ def caused():
     return error
 
 
+def tried():
+    error = tenacity.TryAgain()
+    error.__cause__ = ConnectionResetError("connection reset by peer")
+    return error
+
+
 FAILURES = [
     says(ConnectionResetError, "connection reset by peer"),
     says(ConnectionResetError, 104, "Connection reset by peer"),
@@ -51,6 +59,7 @@ FAILURES = [
     says(Refused, "bad request"),
     says(ValueError, "no JSON"),
     says(tenacity.TryAgain),
+    tried,
     says(OSError, "something else"),
     caused,
 ]
@@ -106,7 +115,20 @@ def told(script, settings, *, colour, **watcher):
         except Exception as error:
             return seen(error)
 
-    return ask_plainly() if colour == "plain" else asyncio.run(ask()), [round(wait, 2) for wait in waited]
+    with pytest.MonkeyPatch.context() as patch:  # what a pacer says depends on the moment, so there is but one
+        patch.setattr(clock, "monotonic", lambda: 0.0)
+        came = ask_plainly() if colour == "plain" else standing_still(ask)
+    return came, [round(wait, 2) for wait in waited]
+
+
+def standing_still(ask):
+    def loop_factory():
+        loop = asyncio.new_event_loop()
+        loop.time = lambda: 0.0
+        return loop
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(ask())
 
 
 @pytest.mark.parametrize("colour", ["plain", "coroutine"])
@@ -124,6 +146,7 @@ def test_the_short_way_is_taken_where_nobody_else_has_a_say():
     def ask():
         return 1
 
+    assert takes_direct_path(resilient(ask).retry), "whatever other modules of this run ask for"
     assert resilient(ask).retry.ordinary
     assert resilient(max_retries=2, max_identical=2)(ask).retry.ordinary
     for setting in (
@@ -157,3 +180,19 @@ def test_an_equal_failure_is_judged_once_and_rules_that_are_registered_later_sti
     behind = lost()
     behind.__cause__ = MemoryError()
     assert classifier.classify(behind) is not first
+
+
+@pytest.mark.parametrize(("seconds", "took"), [(7, 6), (6, 3)])
+def test_a_wait_that_would_pass_a_scope_around_the_call_is_not_begun(virtually, seconds, took):
+    """Of seven seconds there is time for two waits of three; of six for one, as the second would leave nothing."""
+    failure = ConnectionResetError("cut")
+
+    @resilient(backoff=BackoffConfig(base_delay_ms=3000, multiplier=1, jitter=0, max_retries=9))
+    async def ask():
+        raise failure
+
+    async def main():
+        with anyio.fail_after(seconds):
+            await ask()
+
+    assert virtually(main) == (failure, took)
