@@ -398,7 +398,7 @@ def test_a_loop_in_plain_code_cannot_be_timed_out():
 @pytest.mark.parametrize(("timeout", "got", "took"), [(7, [0, 1, 2], 36), (5, [0, 1], 25)])
 def test_the_time_of_a_streams_consumer_is_added_to_that_of_the_attempt(virtually, timeout, got, took):
     """A stream works for two seconds an item; the ten that its consumer takes each time are not its own."""  # A55
-    seen = []
+    seen, worked = [], []
 
     @resilient(timeout=timeout, max_retries=0)
     async def stream():
@@ -407,13 +407,17 @@ def test_the_time_of_a_streams_consumer_is_added_to_that_of_the_attempt(virtuall
             yield n
 
     async def main():
-        async for item in stream():
-            seen.append(item)
-            await anyio.sleep(10)
+        try:
+            async for item in stream():
+                seen.append(item)
+                await anyio.sleep(10)
+        finally:
+            worked.append(round(stream.call_report().worked, 3))
 
     came, seconds = virtually(main)
     assert (seen, seconds) == (got, took)
     assert type(came) is (type(None) if timeout == 7 else AttemptTimeout)
+    assert worked == [min(timeout, 6)]
 
 
 # Time that is taken as passed
@@ -470,6 +474,17 @@ def test_a_wait_that_was_waited_for_is_not_taken_as_passed_once_more(virtually):
 
     _, took = virtually(ask)
     assert (took, [round(moment - made[0], 3) for moment in made]) == (9, [0, 3, 6, 9])
+
+
+def test_a_wait_that_took_longer_than_asked_for_takes_all_of_that_from_the_deadline(virtually):
+    """Two waits of 3 s took 3.8 s each: of 10 s there is no time for a third."""  # A23, A24
+
+    @resilient(deadline=10, sleep=lambda seconds: anyio.sleep(seconds + 0.8), **THREE)
+    async def ask():
+        raise ConnectionResetError("cut")
+
+    error, took = virtually(ask)
+    assert (report_of(error).requests, took) == (3, 7.6)
 
 
 # The longest wait a server may ask for

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_agent import AttemptTimeout, DeadlineExceeded, Pacer, Policy, resilient
+from resilient_agent import AttemptTimeout, BackoffConfig, DeadlineExceeded, Pacer, Policy, resilient
 from resilient_agent.environment import VARIABLES, misspelled, resolve
 
 SAID = {
@@ -209,6 +209,20 @@ def test_limits_of_time_bound_an_attempt(variable, kind, took, virtually, monkey
 
     came, seconds = virtually(ask)
     assert (type(came), seconds) == (kind, took)
+
+
+def test_a_deadline_that_is_set_later_bounds_the_waits_of_the_next_call(waits, monkeypatch):
+    """It counts from the first failure on: of ten seconds there is time for a wait of seven, and for no other."""
+
+    @resilient(backoff=BackoffConfig(base_delay_ms=7000, multiplier=1, jitter=0), sleep=waits)
+    def ask():
+        raise ConnectionResetError("cut")
+
+    monkeypatch.setenv("RESILIENT_AGENT_DEADLINE", "10")
+    with pytest.raises(ConnectionResetError):
+        ask()
+    assert waits == [7]
+    assert "deadline=10" in ask.call_report().limit
 
 
 def test_the_pacer_switched_off_from_outside_lets_everybody_wait_alone(waits, monkeypatch):

@@ -1,5 +1,6 @@
 """Retries in layers: a decorated function inside another one, an SDK inside both. They share, and do not multiply."""
 
+import contextlib
 import functools
 import itertools
 import warnings
@@ -10,7 +11,7 @@ import openai
 import pytest
 import tenacity
 
-from resilient_agent import report_of, resilient
+from resilient_agent import BackoffConfig, report_of, resilient
 from resilient_agent.testing import FakeLLM, Status, no_waiting
 
 
@@ -29,15 +30,25 @@ class Script:
         return outcome
 
 
-def plain(script, *layers):
-    ask = script
-    for depth, layer in enumerate(reversed(layers)):
-        ask = resilient(**layer)(around(ask, depth))
-    with no_waiting() as waits:
+@contextlib.contextmanager
+def recorded():
+    """As `no_waiting` has it for a user who hands in a `sleep=`: calls are watched from their first failure on only."""
+    yield []
+
+
+def plain(script, *layers, waiting=no_waiting):
+    with waiting() as waits:
+        ask = script
+        for depth, layer in enumerate(reversed(layers)):
+            ask = resilient(**layer, **unless_ruled(waiting, waits.append))(around(ask, depth))
         try:
             return ask(), waits
         except Exception as error:
             return error, waits
+
+
+def unless_ruled(waiting, sleep):
+    return {} if waiting is no_waiting else {"sleep": sleep}
 
 
 def around(ask, depth):
@@ -48,16 +59,16 @@ def around(ask, depth):
     return layer
 
 
-def in_loop(backend, script, *layers):
+def in_loop(backend, script, *layers, waiting=no_waiting):
     async def ask():
         await anyio.lowlevel.checkpoint()
         return script()
 
-    for depth, layer in enumerate(reversed(layers)):
-        ask = resilient(**layer)(async_around(ask, depth))
-
     async def main():
-        with no_waiting() as waits:
+        nonlocal ask
+        with waiting() as waits:
+            for depth, layer in enumerate(reversed(layers)):
+                ask = resilient(**layer, **unless_ruled(waiting, waits.append))(async_around(ask, depth))
             try:
                 return await ask(), waits
             except Exception as error:
@@ -74,10 +85,16 @@ def async_around(ask, depth):
     return layer
 
 
-@pytest.fixture(params=["plain", "asyncio", "trio"])
+def named(param):
+    return f"{param[0]}, {param[1].__name__}"
+
+
+@pytest.fixture(params=itertools.product(["plain", "asyncio", "trio"], [no_waiting, recorded]), ids=named)
 def nest(request):
     """Call a script below layers of `@resilient`, the outermost first: what came out, and the waits of all."""
-    return plain if request.param == "plain" else functools.partial(in_loop, request.param)
+    colour, waiting = request.param
+    call = plain if colour == "plain" else functools.partial(in_loop, colour)
+    return functools.partial(call, waiting=waiting)
 
 
 def retries(number):
@@ -186,6 +203,28 @@ def test_what_a_retry_has_left_reaches_through_all_layers(outer_retries, middle_
     assert made == ["outer"] + ["middle"] * (middle_failures + 1) + ["inner"] * inner_calls
 
 
+def test_without_a_number_a_retry_has_left_what_is_left_of_the_default():
+    """Ten retries in all: after one failure of its own the outer call leaves ten requests to the one inside."""  # A58
+    made = []
+
+    @resilient(max_retries=20, max_identical=99)
+    def inner():
+        made.append(1)
+        raise ConnectionResetError("cut")
+
+    @resilient
+    def outer():
+        begun.append(1)
+        if len(begun) == 1:
+            raise ConnectionResetError("cut")
+        inner()
+
+    begun = []
+    with no_waiting(), pytest.raises(ConnectionResetError):
+        outer()
+    assert (len(begun), len(made)) == (2, 10)
+
+
 def test_the_outer_report_counts_what_was_asked_below(nest):
     """`requests` are those that went out, and the limit is named by the layer that met it."""
     error, _ = nest(Script(ConnectionResetError("cut")), retries(2), retries(2))
@@ -206,6 +245,36 @@ def test_calls_one_after_the_other_do_not_share(nest):
     for _ in range(3):
         assert nest(script, retries(1), retries(1))[0] == "answer"
     assert script.calls == 6
+
+
+@pytest.mark.parametrize(("wait", "calls"), [(3, 2), (7, 1)])
+def test_a_wait_inside_is_begun_where_the_deadline_around_has_time_for_it(nest, wait, calls):
+    """Of five seconds an inner call may wait for three, and not for seven, whoever watches."""  # A24, A26
+    script = Script(ConnectionResetError("cut"))
+    curve = BackoffConfig(base_delay_ms=wait * 1000, jitter=0, max_retries=1)
+    error, waits = nest(script, {"deadline": 5, "max_retries": 0}, {"backoff": curve})
+    assert (error, script.calls, waits) == (script.outcomes[0], calls, [wait] * (calls - 1))
+
+
+@pytest.mark.parametrize("waiting", [no_waiting, recorded])
+def test_a_wait_inside_has_what_the_waits_around_it_left_of_their_deadline(waiting):
+    """Of ten seconds the outer call waited for six: of four an inner one waits twice for 1.6, and not once more."""  # A26
+    with waiting() as waits:
+        sleep = unless_ruled(waiting, waits.append)
+
+        @resilient(wait=tenacity.wait_fixed(1.6), max_retries=9, **sleep)
+        def inner():
+            raise ConnectionResetError("cut")
+
+        @resilient(deadline=10, wait=tenacity.wait_fixed(6), max_retries=9, **sleep)
+        def outer():
+            if not waits:
+                raise ConnectionResetError("cut")
+            inner()
+
+        with pytest.raises(ConnectionResetError):
+            outer()
+    assert waits == [6, 1.6, 1.6]
 
 
 # An SDK that retries by itself

@@ -217,6 +217,25 @@ def test_time_at_work_is_measured(virtually):
     assert report.attempts[0].error == "AttemptTimeout"
 
 
+def test_time_at_work_is_measured_after_a_wait_taken_as_passed_too(virtually):
+    """And what took no time took none."""
+
+    @resilient(backoff=STEADY, sleep=lambda _: None, timeout=5)
+    async def ask():
+        number = current_attempt().number
+        await anyio.sleep(2 if number < 3 else 0)
+        if number < 3:
+            raise ConnectionResetError("cut")
+
+    async def main():
+        await ask()
+        return ask.call_report()
+
+    report, took = virtually(main)
+    assert [round(attempt.elapsed, 3) for attempt in report.attempts] == [2, 2, 0]
+    assert (round(report.worked, 3), took) == (4, 4)
+
+
 @pytest.mark.anyio
 async def test_a_cancelled_call_says_so():
     """Its report is there for whoever cancelled it."""  # A5

@@ -146,6 +146,44 @@ def test_a_body_that_was_not_touched_is_sent_again():
         assert upload(number for number in (1, 2)) == [1, 2]
 
 
+@pytest.mark.parametrize("read", [next, list], ids=["a part", "all"])
+def test_a_body_that_was_read_is_found_among_the_other_arguments(read, waits):
+    """Wherever it stands, and whether something is left of it or not; nothing is waited for."""  # A56
+
+    def lines():
+        yield b"one"
+        yield b"two"
+
+    @resilient(sleep=waits)
+    def upload(name, body, *, size):
+        read(body)
+        raise ConnectionResetError("connection reset by peer")
+
+    with pytest.raises(ConnectionResetError) as caught:
+        upload("notes", lines(), size=2)
+    assert waits == []
+    assert "argument 2 is a generator that was read from" in report_of(caught.value).limit
+
+
+@pytest.mark.anyio
+async def test_an_async_body_that_was_not_touched_is_sent_again(async_waits):
+    """The connection failed before anything was read, and the other arguments are no bodies."""  # A56
+    sent = []
+
+    async def lines():
+        yield b"one"
+
+    @resilient(sleep=async_waits)
+    async def upload(name, body):
+        sent.append(name)
+        if len(sent) == 1:
+            raise ConnectionResetError("connection reset by peer")
+        return [line async for line in body]
+
+    assert await upload("notes", lines()) == [b"one"]
+    assert (sent, len(async_waits)) == (["notes", "notes"], 1)
+
+
 def test_an_async_body_that_is_over_is_not_sent_twice():
     """The same for async generators."""  # A56
 

@@ -125,6 +125,22 @@ async def test_all_three_retry_in_a_plain_asynchronous_tenacity_loop(async_waits
     assert async_waits == [pytest.approx(0.5, rel=0.11), pytest.approx(7.35, abs=0.36)]
 
 
+def test_a_strategy_inside_of_a_decorated_function_asks_its_own_classifier(waits):
+    """The function asks ours whether to try again; how long to wait says the one that the strategy was given."""
+
+    class Slow(ErrorClassifier):
+        def classify(self, error):  # noqa: ARG002 - one answer for all
+            return ErrorType.RETRYABLE, BackoffConfig(base_delay_ms=7000, jitter=0)
+
+    @resilient(wait=wait_by_error(Slow()), max_retries=1, sleep=waits)
+    def ask():
+        raise ConnectionResetError("cut")
+
+    with pytest.raises(ConnectionResetError):
+        ask()
+    assert waits == [7]
+
+
 def test_they_decorate_through_tenacity_retry(waits):
     """`tenacity.retry(...)` takes them as a decorator's arguments."""
     script = Script(TimeoutError(), "answer")

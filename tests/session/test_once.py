@@ -365,6 +365,27 @@ async def test_the_call_inside_of_a_guard_has_a_key_that_outlives_a_crash(enter)
     assert outside[0] not in keys[0]
 
 
+async def test_the_key_of_a_call_goes_by_its_arguments(enter):  # A57
+    """Whichever of two calls comes first after a crash: each has the key that it had."""
+    keys = []
+
+    @resilient
+    def charge(amount, *, to):
+        keys[-1][amount, to] = current_attempt().idempotency_key
+
+    async def body(face):
+        keys.append({})
+        for amount, to in calls:
+            charge(amount, to=to)
+
+    calls = [(5, "Ann"), (6, "Ann"), (5, "Bob")]
+    await crashing(enter, body)
+    calls.reverse()
+    await enter(body)
+    assert keys[0] == keys[1]
+    assert len(set(keys[0].values())) == 3
+
+
 async def test_a_call_that_was_cut_off_has_its_key_again(enter):  # A57
     """Killed inside of a tool, the history is repaired, and the tool's call is still the same call."""
     keys = []

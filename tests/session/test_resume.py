@@ -9,6 +9,8 @@ import anyio
 import pytest
 
 from resilient_agent import (
+    CircuitBreaker,
+    CircuitOpen,
     Deferred,
     FileStore,
     SessionBusy,
@@ -315,6 +317,36 @@ def test_outside_of_a_guard_the_failure_itself_comes_out():
     """Nothing could remember it; and a deadline that is met without a named wait defers nothing."""
     with no_waiting(), pytest.raises(Limited):
         ask()
+
+
+def test_where_there_is_time_for_the_named_wait_nothing_is_deferred(store):
+    """The call has waited for it and was refused again: that failure comes out."""
+
+    class Busy(Limited):
+        headers = {"retry-after": "5"}  # noqa: RUF012
+
+    @resilient(defer=True, max_retries=1, pacer=None)
+    def busy():
+        raise Busy("slow down")
+
+    with no_waiting() as waits, pytest.raises(Busy), session_guard("ticket-42", store=store):
+        busy()
+    assert len(waits) == 1
+
+
+def test_a_call_that_a_breaker_refuses_is_not_deferred(store):
+    """Nothing was judged, and no server named a wait: the refusal comes out as it is."""
+    breaker = CircuitBreaker(failure_share=None, consecutive_failures=1)
+
+    @resilient(defer=True, breaker=breaker, max_retries=0)
+    def broken():
+        raise ConnectionResetError("reset")
+
+    with no_waiting(), session_guard("ticket-42", store=store):
+        with pytest.raises(ConnectionResetError):
+            broken()
+        with pytest.raises(CircuitOpen):
+            broken()
 
 
 def test_without_a_named_wait_nothing_is_deferred(store):
