@@ -332,7 +332,7 @@ class Call(tenacity.RetryCallState):
 
     def scope_ends(self) -> float | None:
         """The call's own deadline on the clock of its event loop, or None."""
-        return None if self.ends is None or self.rung is not None else self.ends - self.passed.seconds
+        return None if self.ends is None else self.ends - self.passed.seconds
 
     def out_of_time(self) -> Exception:
         """What the attempt failed with that was ended by its limit of time."""

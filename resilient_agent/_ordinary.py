@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import tenacity
-
 from resilient_agent import _telling as telling
 from resilient_agent.verdict import ErrorType
 
@@ -21,24 +19,24 @@ __all__ = ["is_bounded", "is_ordinary"]
 
 
 def is_bounded(call: Call) -> bool:
-    """Whether something bounds this very call: a ticket, a deadline, a call around it, a test that rules its time.
+    """Whether something bounds this very call: a deadline, a call around it, a test that rules its time.
 
     Then its course decides. In the ordinary way it comes to none of these.
     """
-    return call.ticket is not None or call.around is not None or call.passed.told is not None or call.ends is not None
+    return call.around is not None or call.passed.told is not None or call.ends is not None
 
 
 def is_ordinary(call: Call) -> bool:
     """Whether another attempt of an unbounded call follows in the ordinary way: then all before its wait is done."""
-    control, error, verdict = call.control, call.error, call.verdict
-    if not control.ordinary or error is None:
+    control, verdict = call.control, call.verdict
+    if not control.ordinary or call.error is None:
         return False
     if verdict is None:
         try:
             verdict = call.judged()
         except Exception:  # a classifier of the user's own that is broken: the course will say so
             return False
-    if verdict.error_type is not ErrorType.RETRYABLE or verdict.load or isinstance(error, tenacity.TryAgain):
+    if verdict.error_type is not ErrorType.RETRYABLE or verdict.load:
         return False
     if call.limit_met() or call.used_up():
         return False

@@ -139,7 +139,7 @@ FOREIGN = {
     "psycopg": {"session.stores"},
     "redis": {"_drivers", "gates.shared.link", "session.stores"},
     "signal": {"session._terminating"},
-    "tenacity": {"strategies", "session.stores", "fallback", "_call", "_course", "_ordinary", "_control", "decorator"},
+    "tenacity": {"strategies", "session.stores", "fallback", "_call", "_course", "_control", "decorator"},
     "time": {"clock", "testing"},
     "zlib": {"session.record"},
 }
