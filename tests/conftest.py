@@ -8,11 +8,25 @@ import pytest
 import trio.testing
 from servers import MissingServer, PostgresServer, ValkeyCluster, ValkeyServer
 
+from resilient_agent import _scope
+
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request):
     """Async tests (marked `anyio`) run under both event loops."""
     return request.param
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unwatched(request):
+    """Calls take the direct path, unless the test's module asks what `context.py` tells, which does away with it.
+
+    Else one module that asks would do away with it in all others of the same run.
+    """
+    asks = any(hasattr(request.module, name) for name in ("current_attempt", "last_call"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_scope, "asked_for", int(asks))
+        yield
 
 
 @pytest.fixture(scope="session")

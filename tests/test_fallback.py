@@ -6,7 +6,7 @@ import traceback
 import anyio
 import pytest
 
-from resilient_agent import Rung, report_of, resilient
+from resilient_agent import CircuitBreaker, CircuitOpen, ErrorClassifier, Rung, report_of, resilient
 
 
 class TooLong(Exception):
@@ -77,6 +77,32 @@ def test_a_degraded_failure_is_answered_by_the_first_rung(fail, ladder, waits):
     assert (report.outcome, report.rung, report.limit) == ("succeeded", "small", "")
     assert "too long" in report.because
     assert report.requests == 2
+
+
+@pytest.mark.anyio
+async def test_what_an_open_breaker_refuses_is_answered_by_a_rung(ladder):
+    """Before the first attempt, too; however many rungs are asked, the refusal is judged once."""
+    judged, made = [], []
+
+    class Watching(ErrorClassifier):
+        def classify(self, error):
+            judged.append(type(error))
+            return super().classify(error)
+
+    @resilient(
+        breaker=CircuitBreaker(failure_share=None, consecutive_failures=1),
+        classifier=Watching(),
+        fallback=[Rung(print, when=lambda verdict: False), ladder.rung("small", "yes")],
+        on_exhausted=True,
+        max_retries=0,
+    )
+    async def ask(*, text):
+        made.append(text)
+        raise ConnectionResetError("cut")
+
+    assert (await ask(text="why?"), await ask(text="why?")) == ("yes", "yes")
+    assert judged == [ConnectionResetError, CircuitOpen]
+    assert (len(made), ask.call_report().rung) == (1, "small")
 
 
 def test_each_rung_is_called_once_in_order(fail, ladder):

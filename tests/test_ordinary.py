@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_agent import BackoffConfig, clock, report_of, resilient
+from resilient_agent._shapes import takes_direct_path
 
 
 class Limited(Exception):
@@ -145,6 +146,7 @@ def test_the_short_way_is_taken_where_nobody_else_has_a_say():
     def ask():
         return 1
 
+    assert takes_direct_path(resilient(ask).retry), "whatever other modules of this run ask for"
     assert resilient(ask).retry.ordinary
     assert resilient(max_retries=2, max_identical=2)(ask).retry.ordinary
     for setting in (
