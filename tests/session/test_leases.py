@@ -268,7 +268,7 @@ def test_an_owner_who_cannot_reach_the_store_stops_before_anybody_else_begins(ur
 
 def test_a_forked_child_uses_the_store_and_not_its_parents_session(url):
     """A child has sessions of its own over the store that it inherited; its parent's are closed to it, and go on."""
-    store = opened(url, ttl=TTL)
+    store = opened(url, ttl=2 * TTL)  # a fork of this process stops it for a while
     with session_guard("ticket-42", store=store) as session:
         session.append({"n": 1})
         child = os.fork()
@@ -280,7 +280,7 @@ def test_a_forked_child_uses_the_store_and_not_its_parents_session(url):
                     os._exit(2)
                 with session_guard("child", store=store) as own:
                     own.append(MESSAGE)
-                    time.sleep(1.5 * TTL)  # renewed by threads of its own
+                    time.sleep(3 * TTL)  # renewed by threads of its own
                     own.append(MESSAGE)
                     code = 0 if len(own.messages) == 2 else 3
             os._exit(code)
