@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from resilient_agent._control import Controller
 
 __all__ = [
+    "behind_partials",
     "drive",
     "drive_async",
     "is_async_stream",
@@ -58,10 +59,16 @@ def is_async_stream(fn: Any) -> bool:
     return inspect.isasyncgenfunction(_behind(fn))
 
 
-def _behind(fn: Any) -> Any:
-    """The function that does the work: behind partials, and of a callable object its `__call__`."""
+def behind_partials(fn: Any) -> Any:
+    """The function to which partials, if there are any, give arguments."""
     while isinstance(fn, functools.partial):
         fn = fn.func
+    return fn
+
+
+def _behind(fn: Any) -> Any:
+    """The function that does the work: behind partials, and of a callable object its `__call__`."""
+    fn = behind_partials(fn)
     return fn if inspect.isroutine(fn) else getattr(type(fn), "__call__", fn)  # noqa: B004
 
 

@@ -21,15 +21,13 @@ __all__ = ["annotate", "broken", "gave_up", "hook_raised", "stepping_down", "sto
 logger: Final = logging.getLogger("resilient_agent.retry")
 
 _NOTE: Final = "resilient_agent: "
+_WAITS: Final = "attempt {attempt} failed: {exception} ({rule}); next attempt in {wait_s:.3g} s"
+_WAITS_WITH_OTHERS: Final = f"{_WAITS} or when the limit opens, together with the other callers"
 
 
 def waiting(call: Call, wait: float) -> None:
     """The call waits and tries again."""
-    if not _is_heard(logging.WARNING):
-        return
-    paced = " or when the limit opens, together with the other callers" if call.ticket is not None else ""
-    text = "attempt {attempt} failed: {exception} ({rule}); next attempt in {wait_s:.3g} s" + paced
-    _log(logging.WARNING, call, "retry", text, wait_s=wait)
+    _log(logging.WARNING, call, "retry", _WAITS if call.ticket is None else _WAITS_WITH_OTHERS, wait_s=wait)
 
 
 def stepping_down(call: Call, name: str) -> None:

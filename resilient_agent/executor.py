@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -11,7 +10,7 @@ import anyio
 
 from resilient_agent._call import Call
 from resilient_agent._control import Controller, check_function, name_of
-from resilient_agent._shapes import drive_async
+from resilient_agent._shapes import behind_partials, drive_async
 from resilient_agent._statistics import forget
 
 if TYPE_CHECKING:
@@ -104,6 +103,5 @@ class RetryExecutor:
 
 def _paced_as(fn: Callable[..., Any]) -> Hashable:
     """What the calls of one function have in common: it, whatever arguments a partial gives it."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return id(fn) if type(fn).__hash__ is None else fn
+    called: Hashable = behind_partials(fn)
+    return id(called) if type(called).__hash__ is None else called

@@ -92,7 +92,6 @@ def parse(lines: Iterable[bytes], take: Callable[[Record], object]) -> Parsed:
     offset = unread = 0
     live = Weight()
     due = 1  # the number of the record that comes next, where nothing is wrong
-    begun = False
     tail = b""
     for number, line in enumerate(lines, 1):
         if not line.endswith(b"\n"):
@@ -103,13 +102,13 @@ def parse(lines: Iterable[bytes], take: Callable[[Record], object]) -> Parsed:
             damage.append(Damage(number, offset, record))
             unread += 1
         else:
-            if record.seq != due and (fault := _disorder(record, due, unread, begun=begun)):
+            if record.seq != due and (fault := _disorder(record, due, unread)):
                 damage.append(Damage(number, offset, fault))
             unread = 0
             if record.seq >= due:  # a line that stands twice counts once
                 take(record)
                 live.add(record.kind, record.fields, len(line))
-                due, begun = record.seq + 1, True
+                due = record.seq + 1
         offset += len(line)
     last = read_line(tail) if tail else ""
     if isinstance(last, Record):
@@ -119,10 +118,10 @@ def parse(lines: Iterable[bytes], take: Callable[[Record], object]) -> Parsed:
     return Parsed(tuple(damage), offset, unended=False, torn=len(tail), live=live)
 
 
-def _disorder(record: Record, expected: int, unread: int, *, begun: bool) -> str:
+def _disorder(record: Record, expected: int, unread: int) -> str:
     """What is wrong with a record's number, where `unread` lines before it could not be read."""
-    if not begun and record.kind == "compacted":
-        return ""  # it stands for all before it
+    if expected == 1 and record.kind == "compacted":
+        return ""  # the first that counts: it stands for all before it
     if record.seq < expected:
         return f"record {record.seq} stands here again"
     missing = range(expected + unread, record.seq)

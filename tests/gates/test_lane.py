@@ -512,27 +512,25 @@ def test_a_limit_that_is_lowered_is_met():
     assert world.server.refused - before < 40
 
 
+def sent_after_a_raise(world, rate, begin, end):
+    """How many go between two moments, where the limit is raised after a minute."""
+    world.run(until=60)
+    world.server.rate = rate
+    world.run(until=begin)
+    sent = len(world.sent)
+    world.run(until=end)
+    return len(world.sent) - sent
+
+
 def test_a_limit_that_is_raised_is_found():
     """The rate opens again by itself."""
-    world = World(Bucket(5, 10), 100, 4000)
-    world.run(until=60)
-    world.server.rate = 20
-    world.run(until=160)
-    sent = len(world.sent)
-    world.run(until=200)
-    assert len(world.sent) - sent > 0.8 * 20 * 40
+    assert sent_after_a_raise(World(Bucket(5, 10), 100, 4000), 20, 160, 200) > 0.8 * 20 * 40
 
 
 @pytest.mark.parametrize("hint", [True, False])
 def test_a_limit_that_is_raised_tenfold_is_found_soon(hint):
     """What was refused before is passed by without a refusal: from there on it hurries."""
-    world = World(Bucket(5, 10, hint=hint), 200, 4000)
-    world.run(until=60)
-    world.server.rate = 50
-    world.run(until=82)
-    sent = len(world.sent)
-    world.run(until=92)
-    assert len(world.sent) - sent > 0.9 * 50 * 10
+    assert sent_after_a_raise(World(Bucket(5, 10, hint=hint), 200, 4000), 50, 82, 92) > 0.9 * 50 * 10
 
 
 def test_after_long_silence_the_limit_is_forgotten():

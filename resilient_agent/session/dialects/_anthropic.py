@@ -37,6 +37,7 @@ from resilient_agent.session.dialects._pairing import (
     Standing,
     Unit,
     by_place,
+    group_start,
     is_marker,
     joined,
     open_calls,
@@ -116,11 +117,6 @@ def events(messages: Sequence[Any]) -> Iterator[Call | Result]:
     """The calls and their results, in the order in which they stand."""
     for place, message in enumerate(messages):
         yield from _events(place, message)
-
-
-def group_start(_: Sequence[Any], stop: int) -> int:
-    """Where that begins which was made together with what stands before `stop`: each message is one piece."""
-    return stop - 1
 
 
 def _blocks(message: Any) -> list[Any]:

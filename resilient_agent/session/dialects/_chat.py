@@ -21,6 +21,7 @@ from resilient_agent.session.dialects._pairing import (
     Standing,
     Unit,
     by_place,
+    group_start,
     is_marker,
     joined,
     open_calls,
@@ -124,11 +125,6 @@ def events(messages: Sequence[Any]) -> Iterator[Call | Result]:
     """The calls and their results, in the order in which they stand."""
     for place, message in enumerate(messages):
         yield from _events(place, message)
-
-
-def group_start(_: Sequence[Any], stop: int) -> int:
-    """Where that begins which was made together with what stands before `stop`: each message is one piece."""
-    return stop - 1
 
 
 def _is_empty(message: Any) -> bool:

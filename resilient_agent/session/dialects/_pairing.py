@@ -20,6 +20,7 @@ __all__ = [
     "Standing",
     "Unit",
     "by_place",
+    "group_start",
     "is_marker",
     "joined",
     "open_calls",
@@ -147,6 +148,11 @@ class Dialect(Protocol):
 
     def group_start(self, messages: Sequence[Any], stop: int, /) -> int:
         """Where that begins which was made together with what stands before `stop`."""
+
+
+def group_start(_: Sequence[Any], stop: int) -> int:
+    """A dialect's `group_start` where all that was made together is one message."""
+    return stop - 1
 
 
 def settle(events: Iterable[Call | Result]) -> list[Slot]:
