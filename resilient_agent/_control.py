@@ -120,7 +120,8 @@ class Controller(tenacity.BaseRetrying):
         self.name = name
         self._resolved: tuple[tuple[Any, ...], Limits] | None = None
         self.way = _Way()
-        self.ordinary = False  # whether a failure may be dealt with by `_ordinary.py`: nobody else has a say
+        # By what a failure waits that may be dealt with by `_ordinary.py`; None where somebody else has a say.
+        self.ordinary: wait_by_error | None = None
         self._warned = False
         self.on_retry = policy.on_retry
         self.budget, self.breaker = policy.budget, policy.breaker
@@ -166,15 +167,17 @@ class Controller(tenacity.BaseRetrying):
         chosen = getattr(self.retry, "classifier", None) or self.policy.classifier
         self.classifier: ErrorClassifier = self._default_stop.classifier if chosen is None else chosen
         limits = self.limits()
-        self.ordinary = (
+        retry, wait = self.retry, self.wait
+        ordinary = (
             self.stops_by_error
-            and type(self.retry) is retry_if_retryable
-            and type(self.wait) is wait_by_error
-            and self.retry.classifier is self.wait.classifier is self.classifier
+            and type(retry) is retry_if_retryable
+            and type(wait) is wait_by_error
+            and retry.classifier is wait.classifier is self.classifier
             and all(hook is None for hook in (self.before, self.after, self.before_sleep, self.on_retry))
             and self.budget is None
             and self.breaker is None
         )
+        self.ordinary = wait if ordinary else None  # type: ignore[assignment] # a wait_by_error, as was asked above
         self.way.direct = (
             self.enabled
             and self.before is None

@@ -28,8 +28,9 @@ def is_bounded(call: Call) -> bool:
 
 def is_ordinary(call: Call) -> bool:
     """Whether another attempt of an unbounded call follows in the ordinary way: then all before its wait is done."""
-    control, verdict = call.control, call.verdict
-    if not control.ordinary or call.error is None:
+    # Read once: another thread may set a `wait` of its own meanwhile.
+    ordinary, verdict = call.control.ordinary, call.verdict
+    if ordinary is None or call.error is None:
         return False
     if verdict is None:
         try:
@@ -40,7 +41,7 @@ def is_ordinary(call: Call) -> bool:
         return False
     if call.limit_met() or call.used_up():
         return False
-    wait = control.wait.after(call.judge)  # type: ignore[union-attr] # wait_by_error: `ordinary` has seen to it
+    wait = ordinary.after(call.judge)
     if wait >= call.scope_left():
         return False
     call.waits(wait)

@@ -9,7 +9,7 @@ import tenacity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_agent import BackoffConfig, clock, report_of, resilient
+from resilient_agent import BackoffConfig, ErrorClassifier, clock, report_of, resilient
 from resilient_agent._shapes import takes_direct_path
 
 
@@ -196,3 +196,25 @@ def test_a_wait_that_would_pass_a_scope_around_the_call_is_not_begun(virtually, 
             await ask()
 
     assert virtually(main) == (failure, took)
+
+
+def test_a_wait_that_is_set_while_a_failure_is_judged_counts_from_the_next_one_on(waits):
+    """As another thread may do at any moment: the failure that is being dealt with goes by what was set before."""
+
+    class Meddling(ErrorClassifier):
+        judged = 0
+
+        def classify(self, error):
+            self.judged += 1
+            if self.judged == 2:
+                ask.retry.wait = tenacity.wait_fixed(7)
+            return super().classify(error)
+
+    @resilient(classifier=Meddling(), backoff=BackoffConfig(base_delay_ms=1000, multiplier=1, jitter=0), sleep=waits)
+    def ask():
+        if len(waits) < 3:
+            raise ConnectionResetError("cut")
+        return "answer"
+
+    assert ask() == "answer"
+    assert waits == [1, 1, 7]
