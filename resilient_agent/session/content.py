@@ -15,13 +15,15 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from resilient_agent.errors import NotStorable
 
 __all__ = ["copied", "plain", "write"]
+
+T = TypeVar("T")
 
 DEPTH_LIMIT: Final = 200
 """Levels of nesting: no message needs more, and a value that contains itself has no end."""
@@ -79,20 +81,16 @@ def write(value: Any) -> bytes:
         return _WRITE_ASCII(value).encode()
 
 
-def copied(value: Any) -> Any:
-    """A copy of a value in JSON's own types; quicker than copy.deepcopy, which has to expect circles.
+def copied(value: T) -> T:
+    """A copy of a value in JSON's own types; at a fraction of what copy.deepcopy takes, which has to expect circles.
 
     Example:
         >>> message = {"content": ["a"]}
         >>> copied(message) == message, copied(message)["content"] is message["content"]
         (True, False)
     """
-    if type(value) is dict:
-        # Most of what a message holds is text, and need not be asked what it is by a call of its own.
-        return {key: item if type(item) is str else copied(item) for key, item in value.items()}
-    if type(value) is list:
-        return [copied(item) for item in value]
-    return value
+    copy: T = msgspec.to_builtins(value)
+    return copy
 
 
 def _plain(value: Any, depth: int) -> Any:

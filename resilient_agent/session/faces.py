@@ -41,12 +41,12 @@ class _Face:
     @property
     def messages(self) -> list[dict[str, Any]]:
         """The conversation as it is stored: a copy, so changing it changes nothing that is saved."""
-        return [copied(message) for message in self._core.log.history.messages]
+        return copied(self._core.log.history.messages)
 
     @property
     def extra(self) -> dict[str, Any]:
         """The state that was set beside the messages: a copy."""
-        return {key: copied(value) for key, value in self._core.log.history.extra.items()}
+        return copied(self._core.log.history.extra)
 
     @property
     def resumed(self) -> bool:
@@ -98,7 +98,7 @@ class _Face:
         """
         core = self._core
         chosen = window(core.log.history.messages, last=last, max_tokens=max_tokens, count=count, dialect=core.dialect)
-        return [copied(message) for message in chosen]
+        return copied(chosen)
 
     def idempotency_key(self, name: str) -> str:
         """A key for a service that recognises repeated requests: 32 hexadecimal digits.

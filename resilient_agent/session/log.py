@@ -97,7 +97,7 @@ def parse(lines: Iterable[bytes], take: Callable[[Record], object]) -> Parsed:
         if not line.endswith(b"\n"):
             tail = line
             break
-        record = read_line(memoryview(line)[:-1])
+        record = read_line(line[:-1])
         if isinstance(record, str):
             damage.append(Damage(number, offset, record))
             unread += 1

@@ -100,19 +100,18 @@ def write_line(record: Record, seal: Callable[[bytes, int], bytes] | None = None
         record: the record.
         seal: turns the JSON of the content into bytes that nobody else reads, given the record's number.
     """
-    moment = record.at.astimezone(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    head = f'{{"seq":{record.seq},"epoch":{record.epoch},"at":"{moment}","count":{record.count},"kind":"{record.kind}"'
     fields = record.fields
     if seal is not None and not CONTENT.isdisjoint(fields):
         content = {name: value for name, value in fields.items() if name in CONTENT}
         sealed = base64.b64encode(seal(write(content), record.seq)).decode()
         fields = {**without_content(fields), "sealed": sealed}
-    more = write(fields)[1:-1]
-    body = head.encode() + (b"," + more if more else b"")
+    moment = record.at.astimezone(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    head = {"seq": record.seq, "epoch": record.epoch, "at": moment, "count": record.count, "kind": record.kind}
+    body = write(head | fields)[:-1]
     return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
-def read_line(line: bytes | memoryview) -> Record | str:
+def read_line(line: bytes) -> Record | str:
     """The record in a line without its newline, or in words what is wrong with it."""
     if not is_whole(line):
         return "the checksum does not fit"
@@ -120,7 +119,7 @@ def read_line(line: bytes | memoryview) -> Record | str:
         try:
             fields = _DECODE(line)
         except ValueError:  # a lone surrogate, which JSON allows and few read
-            fields = json.loads(bytes(line))
+            fields = json.loads(line)
         del fields["crc"]
         pop = fields.pop
         moment = datetime.datetime.fromisoformat(pop("at"))
@@ -130,10 +129,9 @@ def read_line(line: bytes | memoryview) -> Record | str:
     return record
 
 
-def is_whole(line: bytes | memoryview) -> bool:
+def is_whole(line: bytes) -> bool:
     """Whether a line's checksum fits."""
-    cut = len(line) - _TAIL
-    return cut >= 0 and line[cut:] == b',"crc":"%08x"}' % zlib.crc32(memoryview(line)[:cut])
+    return line.endswith(b',"crc":"%08x"}' % zlib.crc32(memoryview(line)[:-_TAIL]))
 
 
 def unsealed(record: Record, unseal: Callable[[bytes, int], bytes]) -> Record:

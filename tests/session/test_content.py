@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_agent import NotStorable, session_guard
-from resilient_agent.session.content import DEPTH_LIMIT, plain, write
+from resilient_agent.session.content import DEPTH_LIMIT, copied, plain, write
 from resilient_agent.session.stores.file import FileStore
 
 decode = json.loads
@@ -214,6 +214,25 @@ def test_what_was_handed_over_is_not_changed():
     value = {"content": ({"x": [1]}, Block(type="text"))}
     encode(value)
     assert value == {"content": ({"x": [1]}, Block(type="text"))}
+
+
+def _containers(value):
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return [] if inner is None else [value, *(found for item in inner for found in _containers(item))]
+
+
+@given(VALUES)
+@settings(deadline=None, max_examples=120)
+def test_a_copy_shares_nothing_that_can_be_changed(value):
+    """A copy is equal, character by character, and none of its lists and dicts is one of the original's."""
+    copy = copied(value)
+    assert repr(copy) == repr(value)
+    assert not {id(found) for found in _containers(copy)} & {id(found) for found in _containers(value)}
+
+
+def test_the_deepest_value_can_be_copied():
+    """What may be stored may be copied."""
+    assert copied(_nested(DEPTH_LIMIT - 1)) == _nested(DEPTH_LIMIT - 1)
 
 
 # -- refused --------------------------------------------------------------------------------------

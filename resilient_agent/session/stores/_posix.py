@@ -151,9 +151,11 @@ def lines(fd: int) -> Iterator[bytes]:
         place += len(chunk)
         start = 0
         while end := chunk.find(b"\n", start) + 1:
-            begun.append(chunk[start:end])
-            yield b"".join(begun)
-            begun.clear()
+            line = chunk[start:end]
+            if begun:
+                line = b"".join((*begun, line))
+                begun.clear()
+            yield line
             start = end
         begun.append(chunk[start:])
     if tail := b"".join(begun):

@@ -281,8 +281,8 @@ def folded(lines: Iterable[bytes], codec: Codec | None, session_id: str) -> tupl
         UnsupportedFormat: it is of a later version.
     """
     history, unseal = History(), unsealing(codec, session_id)
-    parsed = parse(lines, lambda record: history.apply(unseal(record)))
-    return history, parsed
+    take = history.apply if codec is None else lambda record: history.apply(unseal(record))
+    return history, parse(lines, take)
 
 
 _ENDED: Final = frozenset({"interrupted", "closed"})
