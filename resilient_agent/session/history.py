@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, Self, get_args
 
 from resilient_agent.errors import SessionSealed, UnsupportedFormat
@@ -118,11 +118,11 @@ class History:
             SessionSealed: the record is sealed.
         """
         check_unsealed(record)
-        take = getattr(self, f"_{record.kind}", None) if record.kind in _KINDS else None
+        take = _TAKES.get(record.kind)
         if take is None:
             self.strange = True
         else:
-            take(record)
+            take(self, record)
         self.seq, self.epoch, self.saved_at = record.seq, record.epoch, record.at
         if record.kind not in _ENDS:
             self.status, self.marked = "open", None
@@ -140,9 +140,10 @@ class History:
 
     def _appended(self, record: Record) -> None:
         fields = record.fields
-        self._add(fields["messages"])
-        self.messages.extend(fields["messages"])
-        self.place += len(fields["messages"])
+        messages = fields["messages"]
+        self._add(messages)
+        self.messages += messages
+        self.place += len(messages)
         self.extra = fields.get("extra", self.extra)
 
     def _replaced(self, record: Record) -> None:
@@ -249,7 +250,9 @@ class History:
 
 _PROMPTS: Final = ("user", "system", "developer")
 _ENDS: Final = frozenset({"interrupted", "closed"})
-_KINDS: Final = frozenset(get_args(Kind))
+_TAKES: Final[dict[str, Callable[[History, Record], None]]] = {
+    kind: getattr(History, f"_{kind}") for kind in get_args(Kind)
+}
 
 
 def _is_prompt(message: Any) -> bool:
