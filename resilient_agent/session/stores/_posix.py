@@ -152,7 +152,7 @@ def lines(fd: int) -> Iterator[bytes]:
     begun: list[bytes] = []  # pieces of a line that goes on: joined once, as a picture fills many chunks
     while chunk := os.pread(fd, _CHUNK, place):
         place += len(chunk)
-        bytes(_ROOM)
+        bytes(_ROOM)  # room for what is made of the piece
         start = 0
         while end := chunk.find(b"\n", start) + 1:
             line = chunk[start:end]
