@@ -407,7 +407,7 @@ class Call(tenacity.RetryCallState):
     def defer(self) -> None:
         """Where the server named a wait that there is no time for, and a session can remember it: not now."""
         error, verdict = self.error, self.verdict
-        if error is None or verdict is None or verdict.retry_after is None or _scope.keys.get() is None:
+        if error is None or verdict is None or verdict.retry_after is None or _scope.conversation() is None:
             return
         if verdict.retry_after < min(self.time_left(), self.limits.max_retry_after):
             return

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-__all__ = ["Running", "running"]
+__all__ = ["Conversation", "Running", "conversation", "running"]
 
 asked_for = 0
 """How many want to know about calls from their first attempt on: `context.py`, and tests that rule their time."""
@@ -67,10 +67,32 @@ class Running:
         self.arguments: tuple[Any, ...] = ()
 
 
-keys: Final[contextvars.ContextVar[Callable[[str, Any], str] | None]] = contextvars.ContextVar(
-    "resilient_agent_keys", default=None
+class Conversation(Protocol):
+    """A guarded session, as a call sees it.
+
+    Attributes:
+        left: whether its guard was left.
+    """
+
+    left: bool
+
+    def key_of_call(self, function: str, arguments: Any) -> str:
+        """A call's idempotency key, made of its function's name and its arguments."""
+
+
+guarded: Final[contextvars.ContextVar[Conversation | None]] = contextvars.ContextVar(
+    "resilient_agent_session", default=None
 )
-"""Inside of a `session_guard`: what makes a call's idempotency key of its function's name and its arguments."""
+
+
+def conversation() -> Conversation | None:
+    """The session whose guard is around this line, or None.
+
+    Generators that take turns leave their guards in any order, and each puts back what it found: so one that was
+    left may still stand here.
+    """
+    here = guarded.get()
+    return None if here is None or here.left else here
 
 
 _running: Final[contextvars.ContextVar[Running | None]] = contextvars.ContextVar("resilient_agent_call", default=None)
@@ -79,7 +101,7 @@ enter = _running.set
 
 
 def leave(token: contextvars.Token[Any]) -> None:
-    """The end of what `enter`, or `keys.set`, began."""
+    """The end of what `enter`, or `guarded.set`, began."""
     try:
         token.var.reset(token)
     except ValueError:  # thrown away in mid-attempt, and finalized in another context: there is nothing to restore

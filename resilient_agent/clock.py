@@ -22,6 +22,7 @@ __all__ = [
     "async_sleep",
     "asyncio_loop",
     "callback",
+    "event_loop",
     "monotonic",
     "now",
     "of_event_loop",
@@ -63,6 +64,12 @@ def asyncio_loop() -> object | None:
     """The asyncio event loop that runs in this thread, or None."""
     asyncio = sys.modules.get("asyncio")
     return None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001 - documented for such use
+
+
+def event_loop() -> object | None:
+    """What tells the event loop that runs in this thread from every other; None where none runs."""
+    trio = _trio_here()
+    return asyncio_loop() if trio is None else trio.lowlevel.current_trio_token()
 
 
 def _trio_here() -> Any:

@@ -56,7 +56,7 @@ def current_attempt() -> CurrentAttempt:
     if here is None:
         return CurrentAttempt("", 1, uuid.uuid4().hex, None)
     if not here.key:
-        key = _scope.keys.get()
-        here.key = uuid.uuid4().hex if key is None else key(here.function, here.arguments)
+        session = _scope.conversation()
+        here.key = uuid.uuid4().hex if session is None else session.key_of_call(here.function, here.arguments)
     left = None if here.ends is None else max(0.0, here.ends - here.clock())
     return CurrentAttempt(here.function, here.number, here.key, left)

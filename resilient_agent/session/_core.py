@@ -6,6 +6,7 @@ when it is resumed. Knows no event loop (`faces.py`), no way in and no way out (
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import re
@@ -38,6 +39,9 @@ class Core:
         log: its log, in our hands.
         repair: the dialect in which a broken history is repaired, or None for no repair.
         redact: what a value looks like on the disk.
+
+    Attributes:
+        left: whether its guard was left.
     """
 
     def __init__(self, session_id: str, log: SessionLog, *, repair: str | None, redact: Redact | None) -> None:
@@ -49,7 +53,7 @@ class Core:
         self.dialect = "auto" if repair is None else repair
         self._redact = redact
         self._lock = threading.RLock()
-        self._left = False
+        self.left = False
         self._running: set[str] = set()  # keys of effects that are under way
         self._called: Counter[str] = Counter()  # calls since the last message was saved
         self._called_at = -1
@@ -59,13 +63,13 @@ class Core:
     # Saving
 
     def save(self, kind: Any, fields: dict[str, Any]) -> None:
-        with self._lock:
+        with self._alone():
             self._check_open()
             self.log.append(kind, fields)
 
     def append(self, messages: list[Any]) -> None:
         """Save messages behind the others. A result that comes late takes the place of what stands for it."""
-        with self._lock:
+        with self._alone():
             self._check_open()
             fixed = settled(self.log.history.messages, messages, self.dialect) if self._mends() else None
             if fixed is None:
@@ -89,8 +93,12 @@ class Core:
         kept = next((place for place, (old, new) in pairs if old != new), min(len(stored), len(fixed)))
         self.log.append("repaired", {"kept": kept, "added": added, "messages": fixed[kept:]})
 
+    def _alone(self) -> contextlib.AbstractContextManager[object]:
+        """One thread at a time. A forked child never waits: who held the lock is not there any more."""
+        return contextlib.nullcontext() if self.log.inherited else self._lock
+
     def _check_open(self) -> None:
-        if self._left:
+        if self.left:
             raise SessionClosed(f"the guard of session {self.session_id!r} was left: nothing can be saved any more")
 
     # What is saved
@@ -127,7 +135,7 @@ class Core:
         """
         if not key or not isinstance(key, str):
             raise TypeError(f"the key of an effect is a text that names it within its session, not {key!r}")
-        with self._lock:
+        with self._alone():
             self._check_open()
             known = self.log.history.effects.get(key)
             if known is not None and known.finished:
@@ -167,7 +175,7 @@ class Core:
         if (result is not NOT_GIVEN) + bool(rerun) + bool(skip) != 1:
             raise TypeError("resolve takes one of result=, rerun=True and skip=True")
         stored = self.redacted(plain(None if result is NOT_GIVEN else result))
-        with self._lock:
+        with self._alone():
             known = self.log.history.effects.get(key)
             if known is None or known.finished:
                 opened = ", ".join(sorted(e.key for e in self.log.history.effects.values() if not e.finished)) or "none"
@@ -187,7 +195,7 @@ class Core:
 
     def key_of_call(self, function: str, arguments: Any) -> str:
         """The same for a call: by its function and arguments, and which such call it is at this place."""
-        with self._lock:
+        with self._alone():
             place = self.log.history.place
             if place != self._called_at:
                 self._called_at = place
@@ -200,8 +208,8 @@ class Core:
 
     def leave(self, ending: dict[str, Any] | None, *, keep: bool) -> None:
         """End the session: as interrupted, with these fields, else well."""
-        with self._lock:
-            self._left = True
+        with self._alone():
+            self.left = True
             try:
                 if self.log.inherited:
                     return  # a forked child leaves: the session is its parent's
@@ -216,8 +224,8 @@ class Core:
 
     def abandon(self) -> None:
         """Its owner never got in: cancelled, or the disk is full."""
-        with self._lock:
-            self._left = True
+        with self._alone():
+            self.left = True
             self.log.abandon()
 
 

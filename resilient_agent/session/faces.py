@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import anyio
 
+from resilient_agent import clock
 from resilient_agent.session._core import NOT_GIVEN, Core
 from resilient_agent.session._crossing import decided
 from resilient_agent.session.content import copied
@@ -225,7 +226,7 @@ class AsyncSession(_Face):
 
     def __init__(self, core: Core) -> None:
         super().__init__(core)
-        self._turn = anyio.Lock(fast_acquire=True)  # one save at a time, in the order of their calls
+        self._turns: dict[object, anyio.Lock] = {}
 
     def append(self, message: Message) -> Coroutine[Any, Any, None]:
         """Save one message; see `Session.append`."""
@@ -253,7 +254,7 @@ class AsyncSession(_Face):
         `fn` may be a coroutine function.
         """
         core = self._core
-        async with self._turn:
+        async with self._turn():
             done = await decided(
                 lambda: core.start(key, _name(fn), args, may_repeat=may_repeat), undo=lambda _: core.stopped(key)
             )
@@ -276,8 +277,14 @@ class AsyncSession(_Face):
         return self._in_turn(lambda: self._core.resolve(key, result, rerun=rerun, skip=skip))
 
     async def _in_turn(self, work: Callable[[], Any]) -> Any:
-        async with self._turn:
+        async with self._turn():
             return await decided(work)
+
+    def _turn(self) -> anyio.Lock:
+        """One save at a time, in the order of their calls. Those of another event loop have an order of their own."""
+        loop = clock.event_loop()
+        turn = self._turns.get(loop)
+        return self._turns.setdefault(loop, anyio.Lock(fast_acquire=True)) if turn is None else turn
 
 
 def _name(fn: Callable[..., Any]) -> str:

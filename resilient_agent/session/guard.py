@@ -55,6 +55,7 @@ _REASONS: Final = {
     "Terminated": "terminated",
     "Deferred": "deferred",
 }
+_ORDERS: Final = frozenset({"keyboard interrupt", "system exit", "terminated"})
 _LOOKS: Final = 0.05, 1.0
 """Seconds between two looks at a session that somebody else holds: at first, and when it takes long."""
 
@@ -352,7 +353,7 @@ class SessionGuard:
         try:
             if on_sigterm is not None:
                 self._around.callback(watch(on_sigterm))
-            self._around.callback(_scope.leave, _scope.keys.set(core.key_of_call))
+            self._around.callback(_scope.leave, _scope.guarded.set(core))
         except BaseException:
             core.abandon()
             raise
@@ -364,15 +365,15 @@ class SessionGuard:
         """End the session as the body ended."""
         core = self._leaving()
         with _second_to(error):
-            core.leave(_ending(error), keep=self._keep)
+            core.leave(_ending(None if error is None else _out_of_group(error)), keep=self._keep)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         """End the session as the body ended, whatever is cancelled meanwhile."""
-        core, ended = self._leaving(), error
+        core, ended = self._leaving(), None if error is None else _out_of_group(error)
         caught = self._left_scope(kind, error, tb)
-        if isinstance(self._ended_by, Terminated) and _reason(error) == "cancelled":  # by us, or the guard around this
+        if isinstance(self._ended_by, Terminated) and _reason(ended) == "cancelled":  # by us, or the guard around this
             ended = self._ended_by
         ending = _ending(ended)
         with _second_to(self._ended_by if caught else error):
@@ -447,6 +448,31 @@ def _pause(error: SessionBusy | Deferred, left: float, wait: float) -> float | N
 
 def _reason(error: BaseException | None) -> str:
     return _REASONS.get(type(error).__name__, "exception")
+
+
+def _out_of_group(error: BaseException) -> BaseException:
+    """What a group of exceptions says of the end: an order to stop in it; else, where nothing in it crashed, its first.
+
+    A task group wraps whatever ended one of its tasks, a Ctrl-C and a deferral as well.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = list(_leaves(error))
+    for leaf in leaves:
+        if _reason(leaf) in _ORDERS:
+            return leaf
+    wanted = [leaf for leaf in leaves if _reason(leaf) != "exception"]
+    # A deferral says when to go on; beside it, cancellations only tell that the others were stopped.
+    wanted.sort(key=lambda leaf: not isinstance(leaf, Deferred))
+    return wanted[0] if len(wanted) == len(leaves) else error
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _ending(error: BaseException | None) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ session to one worker only (`stores/`).
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Unpack
@@ -232,7 +233,7 @@ class _Worker:
     async def _go_on(self, guard: SessionGuard) -> None:
         try:
             async with guard as session:
-                await self._handler(session)
+                await self._handled(session)
             self._done += 1
         except Exception:
             # With its traceback: nobody else will ever see it.
@@ -240,6 +241,15 @@ class _Worker:
         finally:
             self._running -= 1
             self._tell()
+
+    async def _handled(self, session: AsyncSession) -> None:
+        """Run the handler. A task that it cancelled itself, and waited for, is its own failure and nobody else's."""
+        try:
+            await self._handler(session)
+        except anyio.get_cancelled_exc_class() as cancelled:
+            if anyio.current_effective_deadline() == -math.inf:  # somebody wants all of this to stop
+                raise
+            raise RuntimeError("the handler waited for a task that was cancelled") from cancelled
 
     def _tell(self) -> None:
         self._news.set()

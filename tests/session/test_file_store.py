@@ -696,6 +696,49 @@ def test_damage_in_the_first_line_hides_no_session(store, put):  # B38
     assert (damage[0].line, damage[0].offset) == (1, 0)
 
 
+def test_a_log_without_its_first_line_is_left_out_of_a_listing_with_a_word(store, put, caplog):  # B38
+    """Its id is not known then; whoever knows it gets the session."""
+    path = put("ticket-42", message(1), message(2))
+    path.write_bytes(whole(path).split(b"\n", 1)[1])
+    assert list(store.scan()) == []
+    assert "names the session gets it back" in caplog.text
+    assert contents(store.read("ticket-42").messages) == [1, 2]
+
+
+def test_a_damaged_log_is_kept_when_its_session_is_over(store, put, caplog):  # B38
+    """What could not be read is not thrown away: it lies beside the others under another name, and is listed no more."""
+    path = put("ticket-42", message(1))
+    damaged = whole(path).replace(b"\n", b"\r\n")  # as an editor saves it: no line can be read
+    path.write_bytes(damaged)
+    log = store.claim("ticket-42")
+    assert (log.was, len(log.damage)) == ("new", 2)
+    log.remove()
+    (kept,) = path.parent.iterdir()
+    assert kept.name.startswith(f"{path.name}.damaged-")
+    assert whole(kept).startswith(damaged)
+    assert kept.name in caplog.text
+    assert list(store.scan()) == []
+
+
+def test_a_damaged_log_that_nobody_got_into_is_left_as_it_is(store, put):  # B38
+    """A guard that could not be entered takes nothing away with it."""
+    path = put("ticket-42", message(1))
+    damaged = whole(path).replace(b"\n", b"\r\n")
+    path.write_bytes(damaged)
+    store.claim("ticket-42").abandon()
+    assert whole(path) == damaged
+
+
+def test_keys_stay_what_they_were_when_the_first_line_is_damaged_after_a_resumption(store, put):  # B38 B61
+    """Each owner says again what idempotency keys are made of."""
+    path = put("ticket-42", message(1))
+    again = store.claim("ticket-42")
+    born = again.history.born
+    again.release()
+    path.write_bytes(whole(path).replace(b'"host"', b'"hosT"', 1))
+    assert store.read("ticket-42").born == born
+
+
 def test_damage_in_the_first_line_of_a_single_owner_loses_no_message(store, put):  # B38
     """Even where the only owner's line is damaged, whoever knows the id gets its messages back."""
     path = put("ticket-42", message(1))

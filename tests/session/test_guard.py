@@ -13,6 +13,7 @@ import math
 import os
 import pickle
 import signal
+import subprocess
 import threading
 import time
 import types
@@ -25,6 +26,7 @@ import trio
 
 from resilient_agent import (
     AsyncSession,
+    Deferred,
     ErrorType,
     InvalidSessionId,
     NotStorable,
@@ -434,7 +436,6 @@ async def test_a_store_is_a_store_or_a_folder_or_a_url(store, folder, monkeypatc
         (SystemExit("sk-secret"), "system exit", None),
         (GeneratorExit("sk-secret"), "generator exit", None),
         (asyncio.CancelledError("sk-secret"), "cancelled", None),
-        (BaseExceptionGroup("sk-secret", [KeyboardInterrupt()]), "exception", None),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
@@ -1007,6 +1008,53 @@ def test_however_a_process_ends_its_session_is_found(store, start, how, number, 
         assert (session.resumed, session.messages) == (True, [{"n": 1}])
 
 
+# -- groups of exceptions --------------------------------------------------------------------------
+
+NOT_BEFORE = datetime.datetime(2040, 1, 1, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    ("leaves", "reason"),
+    [
+        ([KeyboardInterrupt()], "keyboard interrupt"),
+        ([ValueError(), BaseExceptionGroup("inner", [SystemExit(3)])], "system exit"),
+        ([Deferred(NOT_BEFORE, 2)], "deferred"),
+        ([asyncio.CancelledError(), Deferred(NOT_BEFORE, 2)], "deferred"),
+        ([asyncio.CancelledError(), asyncio.CancelledError()], "cancelled"),
+        ([Deferred(NOT_BEFORE, 2), ValueError()], "exception"),
+        ([ValueError()], "exception"),
+    ],
+)
+async def test_a_group_of_exceptions_ends_as_what_is_in_it(guard, store, leaves, reason):
+    """A task group wraps a Ctrl-C and a deferral as well: neither is a crash for that, and a crash beside it is one."""
+    with pytest.raises(BaseExceptionGroup):
+        async with guard() as session:
+            await session.append({"n": 1})
+            raise BaseExceptionGroup("a task group", leaves)
+    (found,) = store.scan()
+    assert found.interruption.reason == reason
+    assert found.interruption.not_before == (NOT_BEFORE if reason == "deferred" else None)
+
+
+# -- more than one event loop ---------------------------------------------------------------------
+
+
+@on_asyncio
+async def test_tools_in_threads_save_on_event_loops_of_their_own(store):
+    """Whoever waits for his turn is woken on his own loop; all of it is there, and each loop's in its order."""
+    async with session_guard("ticket-42", store=store) as session:
+
+        async def save(name):
+            for number in range(3):
+                await session.append({"by": name, "n": number})
+
+        tools = [asyncio.to_thread(asyncio.run, save(name)) for name in "abc"]
+        with anyio.fail_after(20):
+            await asyncio.gather(*tools, save("d"), save("e"))
+        for name in "abcde":
+            assert [found["n"] for found in session.messages if found["by"] == name] == [0, 1, 2]
+
+
 # -- fork -----------------------------------------------------------------------------------------
 
 
@@ -1042,6 +1090,57 @@ def test_a_forked_child_neither_ends_nor_marks_the_session(child, store):  # B23
     )
     assert told == [7, 0, 7, 0, [{"n": 1}, {"n": 2}, {"n": 2}]]
     assert list(store.scan()) == []
+
+
+def test_a_forked_child_leaves_while_a_thread_of_its_parent_saves(child, store):  # B23
+    """A fork has none of its parent's other threads, so it waits for none of them."""
+    told = child(
+        """
+        import json, os, signal, sys, threading
+        from resilient_agent import session_guard
+        from resilient_agent.session.stores import _posix
+        under_way, go_on, sync = threading.Event(), threading.Event(), _posix.sync
+        guard = session_guard("ticket-42", store=sys.argv[1])
+        with guard as session:
+            def slow(fd):
+                under_way.set()
+                go_on.wait(20)
+                sync(fd)
+            _posix.sync = slow
+            saving = threading.Thread(target=session.append, args=({"n": 1},))
+            saving.start()
+            under_way.wait(20)
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(10)
+                guard.__exit__(None, None, None)
+                os._exit(0)
+            ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            go_on.set()
+            saving.join()
+        print(json.dumps([ended]))
+        """,
+        store.folder,
+    )
+    assert told == [0]
+
+
+def test_a_session_is_free_when_its_guard_is_left_whatever_program_is_just_being_started(store):  # B23
+    """A child has copies of all descriptors until it is the program that it is to be; none of them keeps a session."""
+    told = []
+
+    def chat(name):
+        for _ in range(60):
+            with session_guard(name, store=store, keep=True, durability="process"):
+                subprocess.run(["true"], check=True)
+            told.append(name)
+
+    threads = [threading.Thread(target=chat, args=(name,)) for name in ("a", "b", "c", "d")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(told) == 240
 
 
 PARENT = """

@@ -410,3 +410,25 @@ async def test_a_call_that_was_cut_off_has_its_key_again(enter):  # A57
     await crashing(enter, cut_off)
     await crashing(enter, resumed)
     assert keys[0] == keys[1]
+
+
+def test_a_call_outside_of_all_guards_has_a_key_of_its_own(store):
+    """Generators that take turns leave their guards in any order; none of these stands around a later call."""
+
+    @resilient
+    def charge(amount):
+        return current_attempt().idempotency_key
+
+    def turn(name):
+        with session_guard(name, store=store, keep=True):
+            yield
+
+    first, second = turn("a"), turn("b")
+    next(first)
+    next(second)
+    assert list(first) == list(second) == []
+    with session_guard("a", store=store):
+        inside = charge(5)
+    assert charge(5) != inside
+    outside = [charge(5), charge(5)]
+    assert len({inside, *outside}) == 3

@@ -1,5 +1,6 @@
 """Interrupted sessions go to exactly one worker each, rest when they kill their host, and a worker ends cleanly."""
 
+import asyncio
 import contextlib
 import datetime
 import gc
@@ -449,3 +450,22 @@ async def test_wrong_arguments_are_refused_before_anything_is_claimed(memory, wr
         await recover(memory, handler, **wrong)
     assert len(claim_interrupted(memory)) == 1
     gc.collect()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_handler_that_waits_for_a_cancelled_task_ends_alone(memory, caplog):
+    """Its session ended badly, as with any other exception; the others, and the worker, go on."""
+    fell(memory, "a", "b")
+
+    async def handler(session):
+        if session.session_id == "a":
+            task = asyncio.ensure_future(anyio.sleep_forever())
+            task.cancel()
+            await task
+        await anyio.sleep(0.05)
+
+    assert await recover(memory, handler, poll=None) == 1
+    (found,) = interrupted_sessions(memory)
+    assert (found.session_id, found.interruption.reason) == ("a", "exception")
+    assert "waited for a task that was cancelled" in caplog.text

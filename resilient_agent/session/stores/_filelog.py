@@ -31,6 +31,9 @@ logger: Final = logging.getLogger("resilient_agent.session")
 COMPACTING: Final = ".new"
 """What stands behind a log's name while it is written anew. Only the owner of a session does that."""
 
+DAMAGED: Final = ".damaged-"
+"""What stands behind the name of a log that could not be read in whole, when its session is over."""
+
 Durability = Literal["power", "process"]
 """power: what is acknowledged survives a power cut. process: it survives the end of the process, however it
 comes, and not a power cut; a save costs a twentieth of that."""
@@ -115,10 +118,13 @@ class FileLog:
         """Stop being the owner. Idempotent."""
         if self._fd is not None:
             fd, self._fd = self._fd, None
-            os.close(fd)
+            if self.inherited:
+                os.close(fd)  # the lock is the parent's
+            else:
+                _posix.let_go(fd)
 
     def remove(self) -> None:
-        """Delete the session for good, and stop being its owner.
+        """Delete the session for good, and stop being its owner. A damaged log is kept under another name.
 
         Raises:
             StorageError: it is still there.
@@ -127,15 +133,24 @@ class FileLog:
         self._check_ours()
         with _posix.refused("remove the session's log", self.path):
             self._check_place()
-            _posix.remove(self.path)
+            if self.damage:
+                self._set_aside()
+            else:
+                _posix.remove(self.path)
         self.release()
+
+    def _set_aside(self) -> None:
+        """What could not be read is not ours to throw away: a person may still want it."""
+        name = f"{self.path.name}{DAMAGED}{clock.now():%Y%m%dT%H%M%S%f}"
+        _posix.set_aside(self.path, name)
+        logger.warning("%s is done with, and was damaged: it is kept as %s", self.path.name, name)
 
     def abandon(self) -> None:
         """Stop being the owner, and leave the log as it was found, as far as the storage lets us."""
         with contextlib.suppress(SessionLost, OSError):
             fd = self._check_ours()
             self._check_place()
-            if self.was == "new":
+            if self.was == "new" and not self.damage:
                 _posix.remove(self.path)
             else:
                 _posix.cut(fd, self._found_end)
@@ -271,7 +286,7 @@ class FileLog:
         self._fd, self._identity, self._end, self._unnamed = fd, identity, len(content), True
         self._found_end = self._end
         self._live.add("compacted", {}, self._end)
-        os.close(old)
+        _posix.let_go(old)
         _posix.sync_folder(self.path.parent)  # where this fails, the next append has to see to it
         self._unnamed = False
 

@@ -24,6 +24,7 @@ __all__ = [
     "create",
     "cut",
     "identity",
+    "let_go",
     "lines",
     "lock",
     "make_folder",
@@ -31,6 +32,7 @@ __all__ = [
     "refused",
     "remove",
     "same_file",
+    "set_aside",
     "stands_at",
     "sync",
     "sync_folder",
@@ -93,12 +95,12 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def opened(path: Path, flags: int) -> Iterator[int]:
-    """An open file, for as long as the body runs; a symbolic link is not followed."""
+    """An open file, for as long as the body runs, and the lock that it takes on it; a symbolic link is not followed."""
     fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         yield fd
     finally:
-        os.close(fd)
+        let_go(fd)
 
 
 def lock(fd: int, *, exclusive: bool) -> bool:
@@ -116,6 +118,17 @@ def lock(fd: int, *, exclusive: bool) -> bool:
         fcntl.flock(fd, fcntl.LOCK_UN)
         clock.sleep(0.001)
     return False
+
+
+def let_go(fd: int) -> None:
+    """Close a file, and give back the lock on it if there is one.
+
+    Closing alone does not do that while somebody has a copy: another thread may just be starting a program, and the
+    child has all descriptors until it is that program.
+    """
+    with contextlib.suppress(OSError):  # closing does it in most cases
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
 
 
 def _try_lock(fd: int, how: int) -> bool:
@@ -181,6 +194,12 @@ def cut(fd: int, size: int) -> None:
 def take_place(new: Path, old: Path) -> None:
     """Let a file stand in place of another, for everybody in the same instant."""
     new.rename(old)
+
+
+def set_aside(path: Path, name: str) -> None:
+    """Give a file another name in its folder, such that a power cut does not take that back."""
+    path.rename(path.with_name(name))
+    sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:

@@ -43,7 +43,7 @@ def ends_of(fd: int) -> Ends:
     """The two ends of a log; what lies between is not read."""
     size = os.fstat(fd).st_size
     head = read_line(os.pread(fd, _WINDOW, 0).split(b"\n", 1)[0])
-    first = head if isinstance(head, Record) else None
+    first = head if isinstance(head, Record) and head.kind in _OWNED else None
     window = _WINDOW
     while True:
         start = max(0, size - window)
@@ -54,7 +54,7 @@ def ends_of(fd: int) -> Ends:
         if last is not None or start == 0:
             break
         window *= 8
-    if first is None:  # damaged, or longer than the window: any later owner wrote the id down as well
+    if first is None:  # damaged or gone, or longer than the window: any later owner wrote the id down as well
         owned: list[Record] = []
         parse(_posix.lines(fd), lambda record: owned.append(record) if record.kind in _OWNED else None)
         first = owned[0] if owned else None

@@ -231,8 +231,8 @@ def opening(history: History, session_id: str, *, afresh: bool) -> dict[str, Any
     """The fields of the record with which a new owner takes a session."""
     fields = {"format": FORMAT, "session_id": session_id, **process()}
     fields |= history.opening(afresh=afresh)
-    if afresh or not history.born:
-        fields["born"] = secrets.token_hex(8)
+    # Said by each owner: where the line of the first is damaged, keys that were made of it stay what they were.
+    fields["born"] = secrets.token_hex(8) if afresh or not history.born else history.born
     return fields
 
 

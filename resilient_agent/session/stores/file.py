@@ -103,7 +103,7 @@ class FileStore:
             with contextlib.suppress(OSError):
                 if os.fstat(fd).st_size == 0:  # of a session that there was not, and that is not to begin
                     _posix.remove(path)
-            os.close(fd)
+            _posix.let_go(fd)
             raise
 
     def read(self, session_id: str, *, codec: Codec | None = None) -> History | None:
@@ -211,7 +211,7 @@ class FileStore:
                     return None
                 _posix.remove(path)
             finally:
-                os.close(fd)
+                _posix.let_go(fd)
         return found
 
     def path(self, session_id: str) -> Path:
@@ -234,9 +234,9 @@ class FileStore:
                     os.fchmod(fd, 0o600)
                     return fd
             except BaseException:
-                os.close(fd)
+                _posix.let_go(fd)
                 raise
-            os.close(fd)  # its owner removed it between our open and our lock
+            _posix.let_go(fd)  # its owner removed it between our open and our lock
 
     def _look(self, path: Path) -> StoredSession | None:
         """One log as a listing shows it; None where no owner ever got as far as a whole record."""
@@ -255,7 +255,10 @@ class FileStore:
 
 def _summary(path: Path, ends: _reading.Ends, *, live: bool) -> StoredSession | None:
     """A log as a listing shows it; None where no owner ever got as far as a whole record."""
-    if ends.first is None or ends.last is None:
+    if ends.last is None:
+        return None
+    if ends.first is None:
+        logger.warning("%s is left out: its first line is damaged. A guard that names the session gets it back", path)
         return None
     try:
         history = History.of(map(_skeleton, filter(None, ends)))
@@ -264,7 +267,7 @@ def _summary(path: Path, ends: _reading.Ends, *, live: bool) -> StoredSession | 
         return None
     ended: StoredStatus = "closed" if history.status == "closed" else "interrupted"
     return StoredSession(
-        session_id=str(ends.first.fields.get("session_id")),
+        session_id=ends.first.fields["session_id"],
         status="live" if live else ended,
         message_count=ends.last.count,
         saved_at=ends.last.at,
