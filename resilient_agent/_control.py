@@ -7,7 +7,6 @@ direct path. Does not run any call: `_call.py` asks, `_shapes.py` does.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 import os
 import warnings
@@ -26,7 +25,7 @@ from resilient_agent.classify import ErrorClassifier
 from resilient_agent.environment import VARIABLES, misspelled, resolve
 from resilient_agent.fallback import ladder
 from resilient_agent.gates.pacer import Pacer
-from resilient_agent.policy import Policy
+from resilient_agent.policy import SETTINGS, Policy, check_names
 from resilient_agent.strategies import retry_if_retryable, stop_by_error, wait_by_error
 
 if TYPE_CHECKING:
@@ -57,7 +56,6 @@ _STREAM_ONLY: Final = ("commit_when", "resume", "first_item_timeout", "item_time
 _ENVIRON: Final[Any] = getattr(os.environ, "_data", os.environ)
 _VARIABLES: Final = tuple(map(getattr(os.environ, "encodekey", str), VARIABLES))
 _WATCHED_STREAM: Final = ("commit_when", "first_item_timeout", "item_timeout")
-_KNOWN: Final = frozenset(field.name for field in dataclasses.fields(Policy))
 
 
 class _Idle:
@@ -107,11 +105,7 @@ class Controller(tenacity.BaseRetrying):
     _built = False  # while it is being built, its settings are not yet to be planned from
 
     def __init__(self, *, name: str = "<unnamed>", **settings: Any) -> None:
-        unknown = settings.keys() - _KNOWN
-        if unknown:
-            raise TypeError(
-                f"@resilient does not know {', '.join(sorted(unknown))}; it takes {', '.join(sorted(_KNOWN))}"
-            )
+        check_names(settings, SETTINGS, "@resilient")
         self._given = settings
         policy = Policy(**settings)
         if policy.max_retries is None and policy.backoff is not None:

@@ -4,6 +4,7 @@ import asyncio
 import copy
 import functools
 import inspect
+import re
 import threading
 import unittest.mock
 
@@ -372,9 +373,19 @@ def test_what_cannot_be_called_is_refused(wrong):
 
 
 def test_an_unknown_argument_is_refused():
-    """A misspelt argument is a TypeError that names it."""
-    with pytest.raises(TypeError, match="max_retry"):
+    """A misspelt argument is a TypeError that begins with the one that was meant."""
+    with pytest.raises(TypeError, match=r"^@resilient does not know 'max_retry': did you mean 'max_retries'\?"):
         resilient(max_retry=3)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "shown"),
+    [(ValueError, "ValueError"), ((OSError,), "OSError"), ((OSError, KeyError), "(OSError, KeyError)")],
+)
+def test_exception_classes_are_no_predicate(kinds, shown):
+    """A class can be called, and would say yes to everything: the TypeError shows the predicate that was meant."""
+    with pytest.raises(TypeError, match=re.escape(f"write retry=tenacity.retry_if_exception_type({shown})")):
+        resilient(retry=kinds)
 
 
 @pytest.mark.parametrize("name", ["on_retry", "stop", "wait", "retry", "before", "after", "before_sleep", "sleep"])
