@@ -213,7 +213,8 @@ def resilient(fn: Callable[..., Any] | Policy | None = None, /, **settings: Any)
 
     Raises:
         TypeError: the function cannot be retried (a class), or an argument is of the wrong kind or
-            does not fit the function; said when it is decorated.
+            does not fit the function (a `pace_by` or fallback that no call of it could be handed on to, as
+            far as signatures tell); said when it is decorated.
         ValueError: an argument is out of its range.
 
     Example:

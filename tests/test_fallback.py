@@ -92,7 +92,7 @@ async def test_what_an_open_breaker_refuses_is_answered_by_a_rung(ladder):
     @resilient(
         breaker=CircuitBreaker(failure_share=None, consecutive_failures=1),
         classifier=Watching(),
-        fallback=[Rung(print, when=lambda verdict: False), ladder.rung("small", "yes")],
+        fallback=[Rung(lambda *, text: text, when=lambda verdict: False), ladder.rung("small", "yes")],
         on_exhausted=True,
         max_retries=0,
     )
