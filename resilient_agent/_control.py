@@ -7,7 +7,7 @@ direct path. Does not run any call: `_call.py` asks, `_shapes.py` does.
 from __future__ import annotations
 
 import copy
-import dataclasses
+import inspect
 import math
 import os
 import warnings
@@ -26,7 +26,7 @@ from resilient_agent.classify import ErrorClassifier
 from resilient_agent.environment import VARIABLES, misspelled, resolve
 from resilient_agent.fallback import ladder
 from resilient_agent.gates.pacer import Pacer
-from resilient_agent.policy import Policy
+from resilient_agent.policy import SETTINGS, Policy, check_names
 from resilient_agent.strategies import retry_if_retryable, stop_by_error, wait_by_error
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ _STREAM_ONLY: Final = ("commit_when", "resume", "first_item_timeout", "item_time
 _ENVIRON: Final[Any] = getattr(os.environ, "_data", os.environ)
 _VARIABLES: Final = tuple(map(getattr(os.environ, "encodekey", str), VARIABLES))
 _WATCHED_STREAM: Final = ("commit_when", "first_item_timeout", "item_timeout")
-_KNOWN: Final = frozenset(field.name for field in dataclasses.fields(Policy))
 
 
 class _Idle:
@@ -107,11 +106,7 @@ class Controller(tenacity.BaseRetrying):
     _built = False  # while it is being built, its settings are not yet to be planned from
 
     def __init__(self, *, name: str = "<unnamed>", **settings: Any) -> None:
-        unknown = settings.keys() - _KNOWN
-        if unknown:
-            raise TypeError(
-                f"@resilient does not know {', '.join(sorted(unknown))}; it takes {', '.join(sorted(_KNOWN))}"
-            )
+        check_names(settings, SETTINGS, "@resilient")
         self._given = settings
         policy = Policy(**settings)
         if policy.max_retries is None and policy.backoff is not None:
@@ -299,6 +294,7 @@ class Controller(tenacity.BaseRetrying):
         _check_environment()
         control = self.copy(name=name_of(fn))
         _check_colours(fn, control)
+        _check_arguments(fn, control)
         wrapper: Any = stream_shell(fn, control) if is_stream(fn) else shell(fn, control)
 
         def retry_with(**changes: Any) -> Any:
@@ -363,6 +359,48 @@ def _check_colours(fn: Callable[..., Any], control: Controller) -> None:
             raise TypeError(f"{given} is for streams, but {control.name} is no generator")
     if not (is_coroutine_callable(fn) or is_async_stream(fn)):
         check_plain(control)
+
+
+def _check_arguments(fn: Callable[..., Any], control: Controller) -> None:
+    """Refuse what is called with the arguments of `fn` and could take those of no call of it."""
+    called = {"pace_by": control.policy.pace_by}
+    called |= {f"fallback {rung.name}": rung.fn for rung in control.rungs if rung.transform is None}
+    for what, function in called.items():
+        if function is not None and not _could_take(function, fn):
+            takes, own = (inspect.signature(one, follow_wrapped=False) for one in (function, fn))
+            raise TypeError(
+                f"{what} is called with the arguments of {control.name}, but takes {takes} where that takes {own}"
+            )
+
+
+def _could_take(other: Callable[..., Any], fn: Callable[..., Any]) -> bool:
+    """Whether any call of `fn` could be one of `other` too; yes, where a signature is missing or open.
+
+    Which calls there will be nobody knows: one that leaves out what has a default may do where another does not.
+    What a wrapper claims to take by `functools.wraps` need not be what it takes, so it is asked itself.
+    """
+    try:
+        takes = inspect.signature(other, follow_wrapped=False)
+        own = list(inspect.signature(fn, follow_wrapped=False).parameters.values())
+    except (TypeError, ValueError):
+        return True
+    if any(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in own):
+        return True
+    asked = {name for name, parameter in takes.parameters.items() if parameter.default is parameter.empty}
+    by_place = sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in own)
+    return any(_fits_with(takes, own, asked, places) for places in range(by_place + 1))
+
+
+def _fits_with(takes: inspect.Signature, own: list[inspect.Parameter], asked: set[str], places: int) -> bool:
+    """Whether a call fits that gives so many arguments by place, and of the others those that somebody asks for."""
+    by_name = [given for given in own[places:] if given.default is given.empty or given.name in asked]
+    if any(given.kind is given.POSITIONAL_ONLY for given in by_name):
+        return False
+    try:
+        takes.bind(*own[:places], **{given.name: given for given in by_name})
+    except TypeError:
+        return False
+    return True
 
 
 def check_plain(control: Controller) -> None:

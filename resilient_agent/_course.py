@@ -325,7 +325,7 @@ def _resumed(call: Call) -> Generator[Any, Any, str]:
         given = yield from _answered(resume(list(call.delivered), call))
         if given is None:
             return "the stream had begun, and resume= gave no arguments to go on with"
-        call.args, call.kwargs = as_arguments(given, call.args, call.kwargs, "resume")
+        call.args, call.kwargs = as_arguments(given, call.args, call.kwargs, "resume", call.fn)
     except Exception as raised:
         telling.broken(call)
         return f"resume= raised {type(raised).__name__}"
@@ -419,7 +419,8 @@ def _fallen_back(call: Call) -> Script:
             if not stands_for(rung, verdict, exhausted=exhausted):
                 continue
             given = (call.args, call.kwargs) if rung.transform is None else rung.transform(call)
-            arguments = as_arguments(given, call.args, call.kwargs, f"transform of fallback {rung.name!r}")
+            whose = f"transform of fallback {rung.name!r}"
+            arguments = as_arguments(given, call.args, call.kwargs, whose, rung.fn)
         except Exception:
             telling.broken(call)
             return

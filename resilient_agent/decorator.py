@@ -200,7 +200,7 @@ def resilient(fn: Callable[..., Any] | Policy | None = None, /, **settings: Any)
             as begun. Items before it are held back, so that a retry can still throw them away.
         resume: for streams that broke after they had begun: called with the items handed out and the
             call's state (`.args`, `.kwargs`, `.error`); gives the arguments to go on with, as `(args, kwargs)`
-            or as a dict of the keyword arguments that change, or None to let the error pass.
+            or as a dict of those that change, by name, or None to let the error pass.
         first_item_timeout: for async streams: seconds until the first item.
         item_timeout: for async streams: seconds between two items, without the consumer's time.
         stop: tenacity's, as are `wait`, `retry`, `before`, `after` and `before_sleep`. Each takes the
@@ -213,7 +213,8 @@ def resilient(fn: Callable[..., Any] | Policy | None = None, /, **settings: Any)
 
     Raises:
         TypeError: the function cannot be retried (a class), or an argument is of the wrong kind or
-            does not fit the function; said when it is decorated.
+            does not fit the function (a `pace_by` or fallback that no call of it could be handed on to, as
+            far as signatures tell); said when it is decorated.
         ValueError: an argument is out of its range.
 
     Example:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from resilient_agent.verdict import ErrorType
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Arguments", "Rung", "as_arguments", "ladder", "stands_for"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+_BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_OPEN: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Rung:
         when: called with the `Classification` of the failure: whether this rung can help. A
             prompt that is too long can only go to a larger model. Always, when not given.
         transform: called with the call's state (`.args`, `.kwargs`, `.error`): the arguments for
-            this rung, as `(args, kwargs)` or as a dict of keyword arguments that replace those of
-            the call.
+            this rung, as `(args, kwargs)` or as a dict of those that change, by the names of the rung's
+            own parameters, however the call gave them.
         name: how reports and logs call it; the function's own name when not given.
 
     Example:
@@ -107,19 +110,55 @@ def stands_for(rung: Rung, verdict: Classification, *, exhausted: bool) -> bool:
     return rung.when is None or bool(rung.when(verdict))
 
 
-def as_arguments(given: Any, args: tuple[Any, ...], kwargs: dict[str, Any], whose: str) -> Arguments:
+def as_arguments(
+    given: Any, args: tuple[Any, ...], kwargs: dict[str, Any], whose: str, fn: Callable[..., Any]
+) -> Arguments:
     """New arguments in full, from what a user's function gave.
 
     Args:
-        given: `(args, kwargs)`, or a dict of the keyword arguments that change.
+        given: `(args, kwargs)`, or a dict of the arguments that change, by the names of the parameters of `fn`.
         args: the call's own, as are `kwargs`.
         whose: the user's function, for the error.
+        fn: what will be called with them.
 
     Raises:
-        TypeError: it gave something else.
+        TypeError: it gave something else, or named an argument that `fn` does not take.
     """
     if isinstance(given, dict):
-        return args, {**kwargs, **given}
+        return _changed(given, args, kwargs, whose, fn)
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict):
         return tuple(given[0]), given[1]
-    raise TypeError(f"{whose} must give (args, kwargs) or a dict of keyword arguments, not {given!r}")
+    raise TypeError(f"{whose} must give (args, kwargs) or a dict of the arguments that change, not {given!r}")
+
+
+def _changed(
+    changes: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], whose: str, fn: Callable[..., Any]
+) -> Arguments:
+    """The arguments with some replaced, each where it stood: whoever is asked next finds them given as they were."""
+    parameters = _parameters(fn)
+    if parameters is None:
+        return args, {**kwargs, **changes}
+    named = [parameter.name for parameter in parameters if parameter.kind not in _OPEN]
+    unknown = [name for name in changes if name not in named]
+    if unknown and all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        takes = f"it takes {', '.join(named)}" if named else "it takes no arguments"
+        raise TypeError(
+            f"{whose} changes {', '.join(map(repr, unknown))}, which is no argument of what is called: {takes}"
+        )
+    places, left = list(args), dict(changes)
+    for place, parameter in enumerate(parameters):
+        if parameter.name not in left or parameter.kind not in _BY_PLACE:
+            continue
+        if place < len(args):
+            places[place] = left.pop(parameter.name)
+        elif place == len(places) and parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            places.append(left.pop(parameter.name))
+    return tuple(places), {**kwargs, **left}
+
+
+def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """What a function takes; None where it does not say, as some that are written in C."""
+    try:
+        return list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):
+        return None

@@ -17,10 +17,10 @@ from resilient_agent._call import Call
 from resilient_agent._control import Controller, check_plain
 from resilient_agent._course import ATTEMPT, conduct, next_step, once
 from resilient_agent._shapes import perform, perform_async
+from resilient_agent.policy import SETTINGS, Policy, check_names
 
 if TYPE_CHECKING:
     from resilient_agent.decorator import Settings
-    from resilient_agent.policy import Policy
     from resilient_agent.report import CallReport
 
 __all__ = ["Attempt", "Attempts", "attempts"]
@@ -40,7 +40,7 @@ def attempts(policy: Policy | None = None, /, **settings: Unpack[Settings]) -> A
             need a function (`fallback`, `pace_by`) or a stream.
 
     Raises:
-        TypeError: a setting that a loop cannot keep.
+        TypeError: a setting that a loop cannot keep, or that there is not; no `Policy` where one is due.
         RuntimeError: the body of the loop did not enter `with attempt:`.
 
     Example:
@@ -53,6 +53,9 @@ def attempts(policy: Policy | None = None, /, **settings: Unpack[Settings]) -> A
         >>> answer, attempt.number
         ('42', 2)
     """
+    if policy is not None and not isinstance(policy, Policy):
+        raise TypeError(f"attempts takes a Policy, not {policy!r}. Its settings go by name: attempts(max_retries=2)")
+    check_names(settings, SETTINGS, "attempts")
     given: dict[str, Any] = {**(policy.settings() if policy is not None else {}), **settings}
     for name in _NOT_FOR_LOOPS:
         if given.get(name) is not None:

@@ -22,7 +22,7 @@ from resilient_agent.schedule import Schedule, schedule_of
 if TYPE_CHECKING:
     from resilient_agent.classify import ErrorClassifier
 
-__all__ = ["Policy", "check_identical", "check_seconds", "nearest"]
+__all__ = ["SETTINGS", "Policy", "check_identical", "check_names", "check_seconds", "nearest"]
 
 _SECONDS: Final = ("deadline", "timeout", "max_retry_after", "first_item_timeout", "item_timeout")
 _CALLABLE: Final = (
@@ -97,6 +97,7 @@ class Policy:
             check_retries("max_retries", self.max_retries)
         if self.max_identical is not None:
             check_identical(self.max_identical)
+        _check_predicate(self.retry)
         for name in _CALLABLE:
             value = getattr(self, name)
             if value is not None and not callable(value):
@@ -130,7 +131,7 @@ class Policy:
             TypeError: no such field, or a value of the wrong kind.
             ValueError: a value out of its range.
         """
-        _check_names(changes, _FIELDS, "Policy")
+        check_names(changes, SETTINGS, "Policy")
         return dataclasses.replace(self, **changes)
 
     def settings(self) -> dict[str, Any]:
@@ -183,10 +184,10 @@ class Policy:
         """
         if not isinstance(table, Mapping):
             raise TypeError(f"Policy.from_dict takes a dict, not {table!r}")
-        _check_names(table, (*_DATA, "backoff", "pacer"), "Policy.from_dict")
+        check_names(table, (*_DATA, "backoff", "pacer"), "Policy.from_dict")
         values = dict(table)
         if isinstance(curve := values.get("backoff"), Mapping):
-            _check_names(curve, _CURVE, "the table backoff")
+            check_names(curve, _CURVE, "the table backoff")
             values["backoff"] = BackoffConfig(**curve)
         if "pacer" in values:
             if not isinstance(values["pacer"], bool):
@@ -195,7 +196,9 @@ class Policy:
         return cls(**values)
 
 
-_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Policy))
+SETTINGS: Final = tuple(field.name for field in dataclasses.fields(Policy))
+"""The names of all settings, which are those of the arguments of `resilient`."""
+
 _CURVE: Final = tuple(field.name for field in dataclasses.fields(BackoffConfig))
 
 
@@ -227,13 +230,30 @@ def check_identical(value: object) -> None:
         raise ValueError(f"max_identical must be at least 1, not {value}")
 
 
+def _check_predicate(retry: object) -> None:
+    """Refuse exception classes in place of a predicate: a class can be called, and what it makes would be a yes."""
+    kinds = retry if isinstance(retry, tuple) else (retry,)
+    if not kinds or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        return
+    names = ", ".join(kind.__name__ for kind in kinds)
+    shown = f"({names})" if len(kinds) > 1 else names
+    raise TypeError(
+        f"retry takes a predicate, not exception classes: write retry=tenacity.retry_if_exception_type({shown})"
+    )
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that was probably meant, as a question; empty where none is near."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f": did you mean {near[0]!r}?" if near else "."
 
 
-def _check_names(given: Iterable[str], known: Sequence[str], who: str) -> None:
+def check_names(given: Iterable[str], known: Sequence[str], who: str) -> None:
+    """Refuse a name that is not known, with the one that was probably meant.
+
+    Raises:
+        TypeError: there is one.
+    """
     for name in given:
         if name not in known:
             raise TypeError(f"{who} does not know {name!r}{nearest(str(name), known)} It takes {', '.join(known)}")

@@ -125,6 +125,9 @@ def report_of(error: BaseException) -> CallReport | None:
     Args:
         error: what came out of a decorated function.
 
+    Raises:
+        TypeError: that is no exception; None means that one has no report.
+
     Example:
         >>> from resilient_agent import resilient
         >>> @resilient(max_retries=1, sleep=lambda seconds: None)
@@ -136,6 +139,8 @@ def report_of(error: BaseException) -> CallReport | None:
         ...     print(report_of(error).limit)
         max_retries=1
     """
+    if not isinstance(error, BaseException):
+        raise TypeError(f"report_of takes the exception that came out of a call, not {error!r}")
     return _carried(error)[0]
 
 

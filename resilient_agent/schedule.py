@@ -64,10 +64,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """The worst case of a policy, where servers name no waits. Print it.
+    """The worst case of a policy, where servers name no waits and each call waits for itself. Print it.
+
+    After a 429 the waits hold with `pacer=None`. With a pacer, the default, it decides: where the server names no
+    wait the first is half a second, and the next come by the rate that the limit lets through, or by this curve as
+    long as it lets nothing through. How often a call is tried stays as it is here.
 
     Attributes:
-        rows: for each kind of failure.
+        rows: for each kind of failure; none where the policy has `enabled=False`.
         attempts: the most attempts of one call, whatever fails.
         rungs: how many fallbacks may be called after them, each once.
         sdk_retries: how often an SDK below retries each of all these.
@@ -102,14 +106,22 @@ class Schedule:
         return (self.attempts + self.rungs) * (1 + self.sdk_retries)
 
     def __str__(self) -> str:
+        if not self.rows:
+            below = f", each up to {self.requests} requests of the SDK" if self.sdk_retries else ""
+            return f"enabled=False: calls are made once{below}, and what they raise comes out at once"
         return "\n".join(
             [
                 f"{'failure':<22} requests  waits at most  waits in seconds, without jitter",
                 *map(str, self.rows),
                 f"in the worst case {self._said()}",
-                f"up to {_spelled(self.max_retry_after)} where the server names a wait; in the pacer it may be longer",
+                self._waits(),
             ]
         )
+
+    def _waits(self) -> str:
+        if self.attempts == 1:
+            return "no retry, so no wait after a failure; in the pacer a call may wait before it is made"
+        return f"up to {_spelled(self.max_retry_after)} where the server names a wait; in the pacer it may be longer"
 
     def _said(self) -> str:
         said = f"{self.attempts} attempt{'s' * (self.attempts > 1)}"
@@ -131,6 +143,9 @@ def schedule_of(policy: Policy, rungs: int, sdk_retries: int) -> Schedule:
         sdk_retries: how often the SDK below retries each attempt by itself.
     """
     check_retries("sdk_retries", sdk_retries)
+    longest = MAX_RETRY_AFTER if policy.max_retry_after is None else policy.max_retry_after
+    if policy.enabled is False:
+        return Schedule((), 1, 0, sdk_retries, seconds=0.0, deadline=None, timeout=None, max_retry_after=longest)
     for name in ("stop", "wait"):
         if getattr(policy, name) is not None:
             raise ValueError(f"a policy with {name}= has no schedule: what that will say is not known beforehand")
@@ -154,7 +169,7 @@ def schedule_of(policy: Policy, rungs: int, sdk_retries: int) -> Schedule:
         seconds=seconds if policy.deadline is None else min(seconds, policy.deadline),
         deadline=policy.deadline,
         timeout=policy.timeout,
-        max_retry_after=MAX_RETRY_AFTER if policy.max_retry_after is None else policy.max_retry_after,
+        max_retry_after=longest,
     )
 
 

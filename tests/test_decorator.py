@@ -4,6 +4,7 @@ import asyncio
 import copy
 import functools
 import inspect
+import re
 import threading
 import unittest.mock
 
@@ -11,7 +12,7 @@ import anyio
 import pytest
 import tenacity
 
-from resilient_agent import BackoffConfig, ErrorClassifier, ErrorType, resilient, wait_by_error
+from resilient_agent import BackoffConfig, ErrorClassifier, ErrorType, Rung, resilient, wait_by_error
 
 QUICK = BackoffConfig(base_delay_ms=100, multiplier=2, jitter=0, max_retries=3)
 
@@ -372,9 +373,84 @@ def test_what_cannot_be_called_is_refused(wrong):
 
 
 def test_an_unknown_argument_is_refused():
-    """A misspelt argument is a TypeError that names it."""
-    with pytest.raises(TypeError, match="max_retry"):
+    """A misspelt argument is a TypeError that begins with the one that was meant."""
+    with pytest.raises(TypeError, match=r"^@resilient does not know 'max_retry': did you mean 'max_retries'\?"):
         resilient(max_retry=3)
+
+
+def two(question, model="m", *, user="u"): ...
+
+
+def by_name(*, question): ...
+
+
+def by_place(question, /, model="m"): ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "other"),
+    [
+        (two, lambda: "key"),
+        (two, lambda a, b, c: c),
+        (two, lambda *, text: text),
+        (two, lambda question, *, account: account),
+        (by_name, lambda question, /: question),
+        (by_name, lambda text: text),
+        (by_place, lambda *, question: question),
+        (by_place, lambda a, b, c: c),
+    ],
+)
+@pytest.mark.parametrize("setting", ["pace_by", "fallback"])
+def test_what_could_take_no_call_of_the_function_is_refused(setting, fn, other):
+    """When it is decorated: it is called with the arguments of the call."""
+    with pytest.raises(TypeError, match=rf"{setting}.* is called with the arguments of {fn.__name__}, but takes \("):
+        resilient(**{setting: other})(fn)
+
+
+@functools.wraps(by_name)
+def injecting(*args):
+    """A wrapper that takes something else than what it wraps."""
+
+
+@pytest.mark.parametrize(
+    ("fn", "other"),
+    [
+        (two, lambda text: text),
+        (two, lambda question, model: model),
+        (two, lambda question, model, user: user),
+        (two, lambda a, b: b),
+        (two, lambda question, *, user: user),
+        (two, lambda *it, **more: it),
+        (two, lambda question, place=0: question),
+        (two, unittest.mock.Mock()),
+        (two, functools.partial(lambda head, *it: head, "key")),
+        (two, min),
+        (by_name, lambda question: question),
+        (by_place, lambda text: text),
+        (injecting, lambda text: text),
+        (lambda *args: args, lambda a, b: a),
+        (unittest.mock.Mock(__name__="ask", __qualname__="ask"), lambda a, b: a),
+    ],
+)
+@pytest.mark.parametrize("setting", ["pace_by", "fallback"])
+def test_what_could_take_some_call_of_the_function_is_not_refused(setting, fn, other):
+    """Nor where signatures do not tell: which calls there will be, nobody knows."""
+    assert callable(resilient(**{setting: other})(fn))
+
+
+def test_a_fallback_that_changes_its_arguments_may_take_what_it_likes():
+    """What it is called with its `transform=` says."""
+    assert callable(resilient(fallback=Rung(lambda: "brief", transform=lambda call: ((), {})))(two))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "shown"),
+    [(ValueError, "ValueError"), ((OSError,), "OSError"), ((OSError, KeyError), "(OSError, KeyError)")],
+)
+def test_exception_classes_are_no_predicate(kinds, shown):
+    """A class can be called, and would say yes to everything: the TypeError shows the predicate that was meant."""
+    with pytest.raises(TypeError, match=re.escape(f"write retry=tenacity.retry_if_exception_type({shown})")):
+        resilient(retry=kinds)
 
 
 @pytest.mark.parametrize("name", ["on_retry", "stop", "wait", "retry", "before", "after", "before_sleep", "sleep"])

@@ -92,7 +92,7 @@ async def test_what_an_open_breaker_refuses_is_answered_by_a_rung(ladder):
     @resilient(
         breaker=CircuitBreaker(failure_share=None, consecutive_failures=1),
         classifier=Watching(),
-        fallback=[Rung(print, when=lambda verdict: False), ladder.rung("small", "yes")],
+        fallback=[Rung(lambda *, text: text, when=lambda verdict: False), ladder.rung("small", "yes")],
         on_exhausted=True,
         max_retries=0,
     )
@@ -222,6 +222,55 @@ def test_a_rung_may_change_the_arguments(fail, transform):
     """By keyword, or all of them; the next rung starts from the call's own again."""
     rungs = [Rung(lambda *, text: text, transform=transform)]
     assert fail(TooLong("long"), fallback=rungs)[0] == "short"
+
+
+@pytest.mark.parametrize(
+    ("rung", "expected"),
+    [
+        (lambda text, model: (text, model), ("why?", "small")),
+        (lambda text, /, model: (text, model), ("why?", "small")),
+        (lambda text, model, /: (text, model), ("why?", "small")),
+        (lambda text, *others, model="m": (text, others, model), ("why?", ("large",), "small")),
+        (lambda *args, **more: (args, more), (("why?", "large"), {"model": "small"})),
+        (functools.partial(lambda head, text, model: (head, text, model), "now"), ("now", "why?", "small")),
+        (dict, None),
+    ],
+    ids=["by place", "mixed", "by place only", "by name only", "open", "partial", "no signature"],
+)
+def test_an_argument_is_changed_by_name_however_it_was_given(rung, expected):
+    """One that the call gave by its place is replaced there; what cannot say its names is called as ever."""
+
+    @resilient(fallback=Rung(rung, transform=lambda call: {"model": "small"}))
+    def ask(text, model):
+        raise TooLong("long")
+
+    if expected is None:
+        with pytest.raises(TypeError):
+            ask("why?", "large")
+        return
+    assert ask("why?", "large") == expected
+
+
+def test_a_rung_may_need_an_argument_that_the_call_does_not_have():
+    """`transform=` adds it, also one that goes by place only."""
+    for rung in (lambda text, model: (text, model), lambda text, model, /: (text, model)):
+
+        @resilient(fallback=Rung(rung, transform=lambda call: {"model": "small"}))
+        def ask(text):
+            raise TooLong("long")
+
+        assert ask("why?") == ("why?", "small")
+
+
+def test_a_changed_argument_that_the_rung_does_not_take_is_named(fail, caplog):
+    """In the log, with what it takes; the call's own error comes out, as of any transform that is broken."""
+    error = TooLong("long")
+    with pytest.raises(TooLong) as caught:
+        fail(error, fallback=Rung(lambda *, text: text, transform=lambda call: {"txt": "short"}))
+    assert caught.value is error
+    (said,) = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert "changes 'txt', which is no argument" in said
+    assert "it takes text" in said
 
 
 def test_changed_arguments_are_for_one_rung(fail, ladder):

@@ -337,6 +337,15 @@ def test_an_unknown_setting_is_refused():
     """By its name."""
     with pytest.raises(TypeError, match="tries"):
         attempts(tries=3)
+    with pytest.raises(TypeError, match=r"^attempts does not know 'max_retrys': did you mean 'max_retries'\?"):
+        attempts(max_retrys=3)
+
+
+@pytest.mark.parametrize("wrong", [3, {"max_retries": 3}, "patient"], ids=repr)
+def test_what_is_no_policy_is_refused(wrong):
+    """With how a setting is given: by name."""
+    with pytest.raises(TypeError, match=r"attempts takes a Policy, not .*attempts\(max_retries=2\)"):
+        attempts(wrong)
 
 
 @pytest.mark.parametrize("name", ["on_retry", "before", "after", "before_sleep", "sleep"])

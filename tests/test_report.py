@@ -314,3 +314,10 @@ def test_the_words_of_a_report():
         "  answered by fallback 'small': too long",
     ]
     assert str(CallReport("ask")).startswith("ask succeeded after 1 request (")
+
+
+@pytest.mark.parametrize("wrong", ["failed", None, ValueError], ids=repr)
+def test_a_report_is_of_an_exception(wrong):
+    """What is none is refused: None would say that an exception has no report."""
+    with pytest.raises(TypeError, match="takes the exception that came out"):
+        report_of(wrong)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_agent import BackoffConfig, Policy, resilient
+from resilient_agent.testing import no_waiting
 
 
 class Status(Exception):
@@ -88,6 +89,38 @@ def test_no_retry_is_one_request():
     schedule = Policy(max_retries=0).schedule()
     assert (schedule.requests, schedule.seconds) == (1, 0)
     assert "in the worst case 1 attempt, 0 s of waiting" in str(schedule)
+    assert str(schedule).splitlines()[-1].startswith("no retry, so no wait after a failure;")
+
+
+def test_what_is_switched_off_is_called_once(waits):
+    """Said so, whatever else the policy has: no retry, no fallback, no limit of time."""
+    policy = Policy(enabled=False, max_retries=4, deadline=9, fallback=lambda: "brief", on_exhausted=True, sleep=waits)
+
+    @resilient(policy)
+    def ask():
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        ask()
+    assert (ask.call_report().requests, waits) == (1, [])
+    schedule = policy.schedule()
+    assert (schedule.requests, schedule.seconds, schedule.rows, schedule.deadline) == (1, 0, (), None)
+    assert str(schedule).startswith("enabled=False: calls are made once, ")
+    assert "made once, each up to 3 requests of the SDK, " in str(policy.schedule(sdk_retries=2))
+
+
+def test_with_a_pacer_the_first_wait_for_a_rate_limit_is_short():
+    """As the docstring says: half a second where the server names none, then the curve while nothing is let through."""
+
+    @resilient
+    def ask():
+        raise Status(429)
+
+    with no_waiting(), pytest.raises(Status):
+        ask()
+    first, *others = [attempt.paced for attempt in ask.call_report().attempts[:-1]]
+    assert 0.2 < first <= 0.5  # less what really passed
+    assert all(0.8 * wait < paced < 1.3 * wait for wait, paced in zip((10, 20, 40, 80), others, strict=True))
 
 
 @pytest.mark.parametrize(

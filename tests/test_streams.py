@@ -241,6 +241,38 @@ def test_resume_may_give_positional_arguments(read, waits):
     assert read(words, resume=lambda partial, call: ((len(partial),), {}), sleep=waits) == (words.text, None)
 
 
+@pytest.mark.parametrize("given", [((0,), {}), ((), {"start": 0}), ((), {})], ids=["by place", "by name", "left out"])
+def test_resume_changes_an_argument_by_name(waits, given):
+    """However the call gave it, and again each time that the stream breaks."""
+    words = Words(2, 4)
+
+    @resilient(resume=after, sleep=waits)
+    def stream(start=0):
+        yield from words(start)
+
+    args, kwargs = given
+    assert list(stream(*args, **kwargs)) == words.text
+    assert words.starts == [0, 2, 4]
+
+
+def test_resume_finds_the_arguments_given_as_they_were(waits):
+    """What it changed by name is where it was for the next one that is asked."""
+    seen = []
+
+    def resume(partial, call):
+        seen.append((call.args, call.kwargs))
+        return {"start": len(partial), "pace": 2}
+
+    words = Words(2, 4)
+
+    @resilient(resume=resume, sleep=waits)
+    def stream(text, start, *, pace=1):
+        yield from words(start)
+
+    assert list(stream("why?", start=0)) == words.text
+    assert seen == [(("why?",), {"start": 0}), (("why?",), {"start": 2, "pace": 2})]
+
+
 def test_resume_may_decline(read, waits):
     """None lets the error pass, with what was delivered."""
     got, error = read(Words(2), resume=lambda partial, call: None, sleep=waits)

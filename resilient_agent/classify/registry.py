@@ -100,8 +100,12 @@ def checked(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """The rules as a tuple, if they are some.
 
     Raises:
-        TypeError: one is none; the message shows it.
+        TypeError: one is none, or it is a single one; the message shows it.
     """
+    if isinstance(rules, Rule):
+        raise TypeError(f"rules are several Rule objects: write [rule] for one, here for {rules.name!r}")
+    if not isinstance(rules, Iterable):
+        raise TypeError(f"rules must be Rule objects in a list, not {rules!r}")
     rules = tuple(rules)
     for rule in rules:
         if not isinstance(rule, Rule):

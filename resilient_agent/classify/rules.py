@@ -7,7 +7,7 @@ any provider: the rows stand in `knowledge/`, special before general, and the fi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Final, get_args
 
 from resilient_agent.backoff import BackoffConfig, check_retries
@@ -48,7 +48,7 @@ class When:
 
     Raises:
         ValueError: nothing is asked for, or a phrase has no word in it.
-        TypeError: a bare string where a tuple of strings is due.
+        TypeError: a bare string where a tuple of strings is due, or a status that is no number.
 
     Example:
         >>> When(status=429, words=("per day", "daily"), also=("limit", "quota*"))
@@ -76,6 +76,7 @@ class When:
             value = getattr(self, name)
             if isinstance(value, str):
                 raise TypeError(f"{name} takes a tuple of strings: write ({value!r},) for one")
+        _check_status(self.status)
         if isinstance(self.status, int):
             object.__setattr__(self, "status", (self.status,))
         object.__setattr__(self, "codes", tuple(snake(code) for code in self.codes))
@@ -144,6 +145,16 @@ class When:
         if self.outside not in (None, evidence.outside):
             missing.append("outside")
         return tuple(missing)
+
+
+def _check_status(status: object) -> None:
+    """Refuse what no status could ever be equal to: a rule that can fit nothing looks like one that works."""
+    if status is None or isinstance(status, range):
+        return
+    several = status if isinstance(status, Iterable) and not isinstance(status, str | bytes) else (status,)
+    for one in several:
+        if isinstance(one, bool) or not isinstance(one, int):
+            raise TypeError(f"status takes HTTP statuses as numbers, such as 429, a range or several, not {status!r}")
 
 
 def _said(phrases: tuple[str, ...], text: str) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ class Status:
 
     Raises:
         ValueError: `code` is no HTTP status.
-        TypeError: `body` is something else, or JSON cannot hold it.
+        TypeError: `code` is no int; `body` is something else, or JSON cannot hold it.
 
     Example:
         >>> Status(429, headers={"retry-after": "2"}).code
@@ -117,6 +117,8 @@ class Status:
     headers: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.code, int):
+            raise TypeError(f"Status.code must be an int such as 429, not {self.code!r}")
         if not 100 <= self.code <= 599:
             raise ValueError(f"Status.code must be an HTTP status from 100 to 599, not {self.code!r}")
         if self.body is not None and not isinstance(self.body, str | bytes):

@@ -1,7 +1,8 @@
 """`no_waiting` and `switched_off`: how the tests of an agent rule the decorated functions that they run.
 
-Decides what stands in for a wait. Scoped: in force in the block, in the tasks and threads that are
-started there, and nowhere else; so tests that run side by side do not meet, and blocks nest.
+Decides what stands in for a wait. Scoped: in force in the block, in the tasks that are started there
+and whatever else takes its context along, and nowhere else; so tests that run side by side do not
+meet, and blocks nest. A new `threading.Thread` begins with a context of its own.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def no_waiting() -> Iterator[Waits]:
     A wait in the pacer may come in pieces: there a call looks up now and then. The time is taken as
     passed, for all calls in the block, so deadlines and rate limits are kept as ever; and what a pacer
     learns there stays there. Not
-    for what is being called: a `timeout=` and a server's own waits take their real time.
+    for what is being called: a `timeout=` and a server's own waits take their real time. Nor for calls in
+    a thread that was started without the block's context: `contextvars.copy_context().run` takes it there.
 
     Yields:
         The waits so far, a list of seconds that grows.

@@ -143,6 +143,14 @@ def test_what_are_no_rules_is_refused(rules):
         unregister("acme")
 
 
+def test_a_bare_rule_is_refused_with_what_to_write():
+    """One rule in place of several, for the process or for a classifier."""
+    alone = rule("acme/teapot", status=418)
+    for give in (lambda: register("acme", alone), lambda: ErrorClassifier(rules=alone)):
+        with pytest.raises(TypeError, match=r"write \[rule\] for one, here for 'acme/teapot'"):
+            give()
+
+
 def test_a_refused_table_leaves_the_former_one():
     """Where the new rules are none, the old ones stay."""
     register("acme", [rule("acme/teapot", status=418)])

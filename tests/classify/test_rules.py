@@ -248,6 +248,13 @@ def test_a_bare_string_is_refused_with_what_to_write(name):
         When(**{name: "overloaded"})
 
 
+@pytest.mark.parametrize("status", ["400", ("400",), (429, "503"), 4.5, b"400", True, [None]], ids=repr)
+def test_a_status_that_is_no_number_is_refused(status):
+    """It would fit nothing, and look like a condition."""
+    with pytest.raises(TypeError, match="status takes HTTP statuses as numbers"):
+        When(status=status)
+
+
 VALUES = {
     "status": st.sampled_from([400, (429, 503), range(500, 600)]),
     "codes": st.sampled_from([("busy",), ("slow", "Busy")]),

@@ -565,11 +565,13 @@ class TestScript:
             (lambda: ToolCall("search", {"at": object()}), r"ToolCall\.arguments"),
             (lambda: Status(200, {"at": object()}), r"Status\.body"),
             (lambda: Status(200, 5), r"Status\.body"),
+            (lambda: Status("429"), r"Status\.code must be an int such as 429, not '429'"),
+            (lambda: Status(None), r"Status\.code"),
             (lambda: StreamError(0, error={"at": object()}), r"StreamError\.error"),
         ],
     )
-    def test_what_json_cannot_hold(self, make, message):
-        """A value that could not be sent is refused at once, and the error names the field."""
+    def test_what_cannot_be_sent(self, make, message):
+        """A value of the wrong kind is refused at once, and the error names the field."""
         with pytest.raises(TypeError, match=message):
             make()
 

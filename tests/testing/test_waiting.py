@@ -1,5 +1,6 @@
 """`no_waiting` and `switched_off`: scoped, nested, restored, and nobody else's business."""
 
+import contextvars
 import threading
 import time
 
@@ -135,6 +136,41 @@ def test_another_thread_is_not_concerned(waits):
         assert done.wait(5)
     thread.join(5)
     assert (recorded, waits) == ([], [60])
+
+
+def test_a_new_thread_is_taken_along_by_a_copy_of_the_context():
+    """By itself it would wait in real time."""
+    ask, made = failing()
+
+    def fails():
+        with pytest.raises(ConnectionResetError):
+            ask()
+
+    with no_waiting() as waits:
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(fails,), daemon=True)
+        thread.start()
+        thread.join(5)
+    assert (len(made), waits) == (3, [60, 60])
+
+
+def test_two_rate_limits_are_many_short_waits():
+    """A call looks up now and then while it waits in the pacer: what is stable is the sum, and the report."""
+
+    class Limited(Exception):
+        status_code = 429
+
+    failures = [Limited(), Limited()]
+
+    @resilient
+    def ask():
+        if failures:
+            raise failures.pop()
+
+    with no_waiting() as waits:
+        ask()
+    assert len(waits) > 10
+    assert ask.call_report().requests == 3
+    assert waits.total == pytest.approx(ask.call_report().paced)
 
 
 @pytest.mark.anyio
