@@ -83,6 +83,9 @@ def session_guard(
     is removed (kept with `keep=True`). Left by an exception, a cancellation or Ctrl-C it is
     marked as interrupted; killed, it needs no mark: the next start finds it all the same.
 
+    Lines of a file that cannot be read are told (`session.damage`), and such a file is not removed at the end but
+    kept beside the others, as `....jsonl.damaged-...`.
+
     A history that was interrupted is repaired before anybody sees it, so that every provider takes
     it: tool calls without a result get one that says that the outcome is unknown.
 
