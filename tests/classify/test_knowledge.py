@@ -1,5 +1,7 @@
 """What the built-in rows promise: each is named, says where it was seen, and can be reached."""
 
+# ruff: noqa: RUF001 - Chinese marks are what is tested
+
 import pytest
 
 from resilient_agent import BackoffConfig, ErrorClassifier, ErrorType
@@ -117,6 +119,126 @@ def test_every_class_of_a_row_can_be_reached(rule, name):
     error = type(bare, (Exception,), {"__module__": package or "somewhere"})()
     verdict = ErrorClassifier().classify(error)
     assert verdict.error_type is rule.then, verdict.rule
+
+
+RETRY, STOP = ErrorType.RETRYABLE, ErrorType.NON_RETRYABLE
+LESS, FATAL = ErrorType.DEGRADED, ErrorType.FATAL
+# What is said, under which status, and what that is: sentences that were seen, then the same in other words, ...
+SAID = [
+    ("model requires more system memory (127.8 GiB) than is available (13.2 GiB)", 500, LESS),
+    ("not enough system memory to load the model", 500, LESS),
+    ("wsarecv: An existing connection was forcibly closed by the remote host.", None, RETRY),
+    ("No connection could be made because the target machine actively refused it", None, RETRY),
+    ("[WinError 10060] a connection attempt failed", None, RETRY),
+    ("远程主机强迫关闭了一个现有的连接。", None, RETRY),
+    ("由于目标计算机积极拒绝，无法连接。", None, RETRY),
+    ("由于连接方在一段时间后没有正确答复，连接尝试失败。", None, RETRY),
+    ("unexpected EOF", None, RETRY),
+    ('Post "https://api.example.com/v1": context deadline exceeded', None, RETRY),
+    ("dial tcp: lookup api.example.com: no such host", None, RETRY),
+    ("Error: socket hang up", None, RETRY),
+    ("TypeError: fetch failed", None, RETRY),
+    ("fetch failed", None, RETRY),
+    ("read ECONNRESET", None, RETRY),
+    ("connect ETIMEDOUT 10.0.0.1:443", None, RETRY),
+    ("connect ECONNREFUSED 127.0.0.1:443", None, RETRY),
+    ("getaddrinfo ENOTFOUND api.example.com", None, RETRY),
+    ("getaddrinfo EAI_AGAIN api.example.com", None, RETRY),
+    ("stream disconnected before completion: error sending request", None, RETRY),
+    ("请求超时", None, RETRY),
+    ("与上游的连接超时", None, RETRY),
+    ("连接被重置", None, RETRY),
+    ("网络异常，请检查网络设置", None, RETRY),
+    ("模型名字错误请求进入模型广场查看或当前分组下对于模型无使用权限", 503, LESS),
+    ("模型 gpt-9 不存在", 503, LESS),
+    ("该账号没有权限使用模型 gpt-4o", 503, LESS),
+    ("模型名称错误，请修改后再发送", 500, LESS),
+    ("您尚未开通该模型", 503, LESS),
+    ("wrong model name: gpt-9", 503, LESS),
+    ("Incorrect model ID was given", 500, LESS),
+    ("invalid model id", 503, LESS),
+    ("The dedicated endpoint for mistralai/Mixtral-8x22B is not running.", 400, LESS),
+    ("Endpoint is paused. Ask a maintainer to restart it", 400, LESS),
+    ("the deployment llama-3 is stopped", 503, LESS),
+    ("Model accounts/x/models/y is not deployed", 503, LESS),
+    ("该 API Key 仅限企业编程套餐场景使用", 429, STOP),
+    ("This API key is only for the coding plan", 429, STOP),
+    ("No available accounts: no available accounts", 424, RETRY),
+    ("当前没有可用账号", 424, RETRY),
+    ("max_tokens参数非法：限制数值范围[1,98304]", 400, LESS),
+    ("max_tokens 超出最大值 8192", 400, LESS),
+    ("guardrail: input exceeds max length", 422, LESS),
+    ("the text is over the maximum length of 512", 422, LESS),
+    ("Prompt exceeds max length (request id: 2026)", 400, LESS),
+    ("Malformed input request: expected maxLength: 42000, actual: 46735", 400, LESS),
+    ("To access gpt-image-1, please complete organization verification", 403, LESS),
+    ("Please verify your organization to use the model o3", 403, LESS),
+    ("使用该模型前请先完成实名认证", 403, LESS),
+    ("您已达到每周/每月使用上限", 429, FATAL),
+    ("本月额度已全部使用", 429, FATAL),
+    ("您今天的额度已用尽", 429, LESS),
+    ("今天的调用次数已达上限", 429, LESS),
+    ("Your Horizon budget is exhausted (remaining: $0.000000).", 403, FATAL),
+    ("The team has exhausted its budget", 429, FATAL),
+    ("input exceeds client batch size limit of 32", 422, LESS),
+    ("batch size is invalid, it should not be larger than 10", 400, LESS),
+    ("This model is not available in your country.", 403, LESS),
+    ("The model gpt-5 is not supported in your region", 403, LESS),
+]
+# ... and neighbours that use the same words for something else.
+NEIGHBOURS = [
+    ("TypeError: 'NoneType' object is not iterable", 500, STOP),
+    ("read ECONNRESETS is no code", None, STOP),
+    ("the exact word for this model is unknown here", 503, RETRY),
+    ("model requires more memory than the GPU has free, try again", 500, RETRY),
+    ("SyntaxError: unexpected EOF while parsing", None, STOP),
+    ("read request body: unexpected EOF", 400, STOP),
+    ("image fetch failed", 400, STOP),
+    ("请求超时时间必须大于零", None, STOP),
+    ("网络错误码说明", 400, STOP),
+    ("文件 file-1 不存在，模型无法读取", 500, RETRY),
+    ("模型服务错误", 500, RETRY),
+    ("模型 gpt-9 暂时找不到可用实例", 503, RETRY),
+    ("model output was incorrect", 500, RETRY),
+    ("llama runner process is not running, the model has crashed", 500, RETRY),
+    ("The model endpoint is not running yet, it is starting", 503, RETRY),
+    ("This API key is restricted to 3 concurrent requests", 429, RETRY),
+    ("该 API Key 仅限每分钟 60 次请求", 429, RETRY),
+    ("account not found", 424, STOP),
+    ("max_tokens 必须为整数，超出类型限制", 400, STOP),
+    ("请求过于频繁，max_tokens 超过速率限制", 429, RETRY),
+    ("tool name exceeds max length", 400, STOP),
+    ("expected minLength: 1, actual: 0", 400, STOP),
+    ("Please verify your organization before you use this API", 403, STOP),
+    ("请先完成实名认证", 403, STOP),
+    ("已达到 5 小时的使用上限。您的限额将在 07:41:44 重置。", 429, RETRY),
+    ("5-hour usage limit reached", 429, RETRY),
+    ("请求频率超过限制，每月额度不受影响", 429, RETRY),
+    ("今天服务繁忙，请求超时", 503, RETRY),
+    ("retry budget is exhausted", 503, RETRY),
+    ("Tool call budget exhausted", 500, RETRY),
+    ("the crawl budget is exhausted", 429, RETRY),
+    ("每月配额将于 1 日重置，请求过多", 429, RETRY),
+    ("model generation is stopped", 500, RETRY),
+    ("You are not running the latest model client", 400, STOP),
+    ("数据库连接不存在，模型调用失败", 500, RETRY),
+    ("大模型服务未开通", 403, STOP),
+    ("No available account for user 7", 400, STOP),
+    ("Batch size limit exceeded, wait for the queue", 429, RETRY),
+    ("unexpected EOF in template", None, STOP),
+    ("Our API is not available in your region. See the model docs", 403, FATAL),
+    ("the thinking budget is exhausted", 500, RETRY),
+    ("temperature: input should not be larger than 2", 400, STOP),
+    ("This service is not available in your country.", 403, FATAL),
+]
+
+
+@pytest.mark.parametrize(("says", "status", "expected"), [*SAID, *NEIGHBOURS])
+def test_a_sentence_and_its_neighbours(says, status, expected):
+    """What is said is judged in other words too, and a sentence that only sounds like it is not."""
+    shown = {} if status is None else {"status_code": status}
+    verdict = ErrorClassifier().classify(Failure(says, **shown))
+    assert verdict.error_type is expected, verdict.rule
 
 
 @pytest.mark.parametrize("status", range(400, 600))

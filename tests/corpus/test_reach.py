@@ -74,6 +74,16 @@ IMITATED = [
         "a public repository's gateway",
     ),
     (
+        "credit/plan-share",
+        {"exc_type": "text:app.AnswerError", "message": "您已达到每周/每月使用上限", "attrs": {"status_code": 429}},
+        "Zhipu's 1310, through a gateway that leaves out the code",
+    ),
+    (
+        "server/lost-in-words",
+        {"exc_type": "text:app.AnswerError", "message": 'Post "http://10.0.0.7/v1/chat": context deadline exceeded'},
+        "Go's net/http, quoted by a gateway",
+    ),
+    (
         "tools/websocket-policy",
         {
             "exc_type": "websockets.exceptions.ConnectionClosedError",

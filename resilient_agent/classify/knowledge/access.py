@@ -74,6 +74,42 @@ ACCESS_CODES = (
 
 ACCESS = (
     Rule(
+        "access/key-of-another-plan",
+        when=When(
+            words=(
+                "is only for",
+                "is only valid for",
+                "only valid for",
+                "can only be used",
+                "may only be used",
+                "only be used for",
+                "only be used with",
+                "is restricted to",
+                "仅限",
+                "仅供",
+                "仅用于",
+                "仅能用于",
+                "只能用于",
+            ),
+            also=("api key", "api keys", "apikey", "this key", "your key", "密钥"),
+            unless=(
+                "rate limit*",
+                "requests",
+                "concurren*",
+                "per minute",
+                "model",
+                "models",
+                "模型",
+                "次数",
+                "每",
+                "并发",
+            ),
+        ),
+        then=ErrorType.NON_RETRYABLE,
+        because="this key is for another plan or product: sending it again changes nothing",
+        seen="Zhipu: 429 `该 API Key 仅限企业编程套餐场景使用`",
+    ),
+    Rule(
         "access/credentials",
         when=When(
             words=(

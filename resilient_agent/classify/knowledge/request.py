@@ -169,7 +169,8 @@ REQUEST = (
                 "typeerror",
                 "keyerror",
                 "attributeerror",
-            )
+            ),
+            unless=("fetch failed",),  # Node's TypeError for every network failure
         ),
         then=ErrorType.NON_RETRYABLE,
         because="this request runs into a mistake of the program that serves it: it would again",

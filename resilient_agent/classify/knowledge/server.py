@@ -209,6 +209,29 @@ SERVER = (
         seen="gateways without a status; NVIDIA: all workers are busy; Zhipu in Chinese: 访问量过大",
     ),
     Rule(
+        "server/no-account-free",
+        when=When(
+            words=(
+                "no available account",
+                "no available accounts",
+                "no account available",
+                "no accounts available",
+                "无可用账号",
+                "无可用账户",
+                "没有可用账号",
+                "没有可用账户",
+                "没有可用的账号",
+                "没有可用的账户",
+            ),
+            unless=("user", "bill", "billing", "payment", "login"),
+        ),
+        then=ErrorType.RETRYABLE,
+        because="all accounts through which this gateway calls are busy at the moment",
+        backoff=UNAVAILABLE,
+        load="overload",
+        seen="sub2api: 424 and 503 `No available accounts`",
+    ),
+    Rule(
         "server/lost-behind",
         when=When(
             words=(
@@ -232,6 +255,21 @@ SERVER = (
                 "stream removed",
                 "stream reset",
                 "socket closed",
+                "socket hang up",
+                "econnreset",
+                "stream disconnected before completion",
+                "forcibly closed",
+                "actively refused",
+                "winerror 10053",
+                "winerror 10054",
+                "winerror 10060",
+                "winerror 10061",
+                "connected party did not properly respond",
+                "established connection was aborted",
+                "远程主机强迫关闭",
+                "中止了一个已建立的连接",
+                "积极拒绝",
+                "没有正确答复",
                 "goaway",
                 "terminating connection",
                 "temporary failure in name resolution",
@@ -242,7 +280,7 @@ SERVER = (
         then=ErrorType.RETRYABLE,
         because="a connection on the way to the service could not be made, or broke",
         backoff=TRANSPORT,
-        seen="Envoy; litellm.APIConnectionError texts; psycopg and pymysql texts; requests' nested texts",
+        seen="Envoy; litellm.APIConnectionError texts; psycopg and pymysql texts; requests' nested texts; Windows; Node; Codex",
     ),
 )
 
@@ -302,6 +340,52 @@ GENERAL_CODES = (
 )
 
 GENERAL_WORDS = (
+    # With a status they may be about a file that the service was to load, or a body that it could not read.
+    Rule(
+        "server/lost-in-words",
+        when=When(
+            words=(
+                "unexpected eof",
+                "context deadline exceeded",
+                "no such host",
+                "fetch failed",
+                "etimedout",
+                "econnrefused",
+                "econnaborted",
+                "enotfound",
+                "eai again",
+                "请求超时",
+                "连接超时",
+                "读取超时",
+                "响应超时",
+                "网络超时",
+                "连接被重置",
+                "连接已重置",
+                "连接尝试失败",
+                "连接中断",
+                "连接断开",
+                "网络错误",
+                "网络异常",
+            ),
+            unless=(
+                "parsing",
+                "json",
+                "yaml",
+                "xml",
+                "template",
+                "syntax",
+                "token",
+                "host key",
+                "超时时间",
+                "超时参数",
+                "超时设置",
+            ),
+        ),
+        then=ErrorType.RETRYABLE,
+        because="a connection on the way to the service could not be made, broke, or was silent for too long",
+        backoff=TRANSPORT,
+        seen="Go: `unexpected EOF`, `context deadline exceeded`; Node: `fetch failed`, ENOTFOUND; Chinese gateways",
+    ),
     Rule(
         "server/failed-in-words",
         when=When(
