@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_agent import _scope, clock
+from resilient_agent._below import shells
 from resilient_agent._call import Call
 from resilient_agent._course import ATTEMPT, SLEEP, Raised, conduct, next_step
 from resilient_agent._ordinary import is_bounded, is_ordinary
@@ -40,6 +41,7 @@ __all__ = [
 def shell(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
     """The function that stands in for `fn`: of its colour, with its name and its signature."""
     wrapper = _coroutine(fn, control) if is_coroutine_callable(fn) else _plain(fn, control)
+    shells.add(wrapper.__code__)
     return functools.update_wrapper(wrapper, fn)
 
 

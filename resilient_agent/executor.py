@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import anyio
 
+from resilient_agent._below import shells
 from resilient_agent._call import Call
 from resilient_agent._control import Controller, check_function, name_of
 from resilient_agent._shapes import behind_partials, drive_async
@@ -99,6 +100,9 @@ class RetryExecutor:
             return await drive_async(Call(control, fn, args, kwargs, anyio.current_time))
         finally:
             forget(control)  # nobody can ask for the numbers of a control that only this call had
+
+
+shells.add(RetryExecutor.execute_with_retry.__code__)
 
 
 def _paced_as(fn: Callable[..., Any]) -> Hashable:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 from resilient_agent.verdict import ErrorType
 
-__all__ = ["AttemptReport", "CallReport", "attach", "report_from_below", "report_of"]
+__all__ = ["NOWHERE", "AttemptReport", "CallReport", "Surroundings", "attach", "carried", "report_of"]
 
 _ATTRIBUTE: Final = "resilient_agent_report"
-_LEFT_BY: Final = "_resilient_agent_left_by"
+_LEFT: Final = "_resilient_agent_left"
+
+Surroundings = tuple[tuple[int, ...], tuple[tuple[int, int], ...]]
+"""Where a call ended: the frames of the shells around its own, and the attempts that are known, by call and number."""
+NOWHERE: Final[Surroundings] = (), ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,48 +141,34 @@ def report_of(error: BaseException) -> CallReport | None:
         ...     print(report_of(error).limit)
         max_retries=1
     """
-    return _carried(error)[0]
+    return next((report for report, _ in carried(error)), None)
 
 
-def report_from_below(error: BaseException, function: str, wrapped: int) -> CallReport | None:
-    """The report that a call inside left on an exception, or None.
-
-    Args:
-        error: what the attempt raised.
-        function: the caller's name. A report of that name is an old one of its own, on an exception that is raised
-            again; unless what the caller wraps has left it.
-        wrapped: what that is, as `attach` was told it: a function may be decorated twice.
-    """
-    report, left_by = _carried(error)
-    return None if report is None or (report.function == function and left_by != wrapped) else report
-
-
-def _carried(error: BaseException) -> tuple[CallReport | None, int]:
-    """The nearest report on an exception and those behind it, and who left it there."""
+def carried(error: BaseException) -> Iterator[tuple[CallReport, Surroundings]]:
+    """The reports on an exception and those behind it, the nearest first, each with where it was left."""
     if not error.__dict__ and error.__cause__ is None and error.__context__ is None:
-        return None, 0
+        return
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         report = getattr(link, "__dict__", {}).get(_ATTRIBUTE)
         if isinstance(report, CallReport):
-            return report, link.__dict__.get(_LEFT_BY, 0)
+            yield report, link.__dict__.get(_LEFT, NOWHERE)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return None, 0
 
 
-def attach(report: CallReport, error: BaseException, by: int) -> None:
+def attach(report: CallReport, error: BaseException, left: Surroundings) -> None:
     """Let an exception carry the report, if it takes attributes at all.
 
     Args:
         report: the report.
         error: the exception.
-        by: who leaves it, as a number: names are not enough, where a function is decorated twice.
+        left: in which attempts of other calls it is left there.
     """
     with contextlib.suppress(Exception):
         error.__dict__[_ATTRIBUTE] = report
-        error.__dict__[_LEFT_BY] = by
+        error.__dict__[_LEFT] = left
 
 
 def _rebuild(values: dict[str, Any]) -> CallReport:
