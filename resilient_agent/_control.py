@@ -74,7 +74,7 @@ class _Way:
 
     Attributes:
         direct: whether it may be made without a `Call`: nobody wants to see it begin or succeed.
-        stale: whether some context remembers the numbers of an earlier call.
+        stale: whether some context remembers the numbers of an earlier call: from then on each call leaves a mark.
     """
 
     __slots__ = ("direct", "stale")
@@ -196,7 +196,7 @@ class Controller(tenacity.BaseRetrying):
         return Statistics(self)
 
     def call_report(self) -> CallReport:
-        """What became of the last call in this task or thread."""
+        """What became of the last call in this task or thread; `outcome` is "unknown" where it knows of none."""
         return last_report(self)
 
     def switched_on(self, limits: Limits | None = None) -> bool:

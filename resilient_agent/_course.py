@@ -83,7 +83,7 @@ def gives_up_at_once(call: Call) -> bool:
     """Whether the failed first attempt is known to be the last: then the error may simply be passed on.
 
     Asked before the course begins, and only where the answer is cheap and remembered: of a
-    predicate of somebody else's nobody knows what asking twice would do.
+    predicate of somebody else's nobody knows what asking twice would do. Then the call is over.
     """
     if type(call.control.retry) is not retry_if_retryable or isinstance(call.error, tenacity.TryAgain):
         return False
@@ -97,6 +97,8 @@ def gives_up_at_once(call: Call) -> bool:
     if verdict.error_type is ErrorType.DEGRADED and call.control.rungs:
         return False
     telling.stopped(call)
+    call.ended = "failed"
+    call.close()
     return True
 
 

@@ -12,7 +12,7 @@ from resilient_agent._below import shells
 from resilient_agent._call import Call
 from resilient_agent._control import Controller, check_function, name_of
 from resilient_agent._shapes import behind_partials, drive_async
-from resilient_agent._statistics import forget
+from resilient_agent._statistics import drop
 
 if TYPE_CHECKING:
     from resilient_agent.classify import ErrorClassifier
@@ -99,7 +99,7 @@ class RetryExecutor:
         try:
             return await drive_async(Call(control, fn, args, kwargs, anyio.current_time))
         finally:
-            forget(control)  # nobody can ask for the numbers of a control that only this call had
+            drop(control)  # nobody can ask for the numbers of a control that only this call had
 
 
 shells.add(RetryExecutor.execute_with_retry.__code__)

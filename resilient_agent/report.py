@@ -65,7 +65,8 @@ class CallReport:
 
     Attributes:
         function: its qualified name.
-        outcome: `"succeeded"`, `"failed"` or `"cancelled"`.
+        outcome: `"succeeded"`, `"failed"` or `"cancelled"`; `"unknown"` where this task or thread
+            knows of no call: it made none, or left it to a task or a thread of its own (`asyncio.gather`).
         attempts: the attempts in order; of very many the first two and the last.
         requests: how many attempts there were, those counted that an SDK or another decorated
             function made below this one.
@@ -94,7 +95,7 @@ class CallReport:
     """
 
     function: str
-    outcome: Literal["succeeded", "failed", "cancelled"] = "succeeded"
+    outcome: Literal["succeeded", "failed", "cancelled", "unknown"] = "succeeded"
     attempts: tuple[AttemptReport, ...] = (AttemptReport(1),)
     requests: int = 1
     waited: float = 0.0
@@ -111,6 +112,8 @@ class CallReport:
         return next((attempt.because for attempt in reversed(self.attempts) if attempt.error), "")
 
     def __str__(self) -> str:
+        if self.outcome == "unknown":
+            return f"{self.function}: this task or thread knows of no call"
         head = f"{self.function} {self.outcome} after {self.requests} request{'s' * (self.requests != 1)}"
         waits = f"{self.waited:.3g} s waiting, {self.paced:.3g} s in the pacer, {self.worked:.3g} s working"
         ends = [f"ended by: {self.limit}"] if self.limit else []
