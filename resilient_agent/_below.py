@@ -9,8 +9,9 @@ nobody, not even by a number; but the frame of its shell stands on the stack whi
 from __future__ import annotations
 
 import inspect
-from types import CodeType
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any, Final
 
 from resilient_agent.classify.below import sdk_retries
 from resilient_agent.classify.chains import leaves
@@ -19,10 +20,16 @@ from resilient_agent.report import NOWHERE, Surroundings, carried
 if TYPE_CHECKING:
     from resilient_agent._call import Call
 
-__all__ = ["requests_below", "shells", "surroundings"]
+__all__ = ["add_shell", "requests_below", "surroundings"]
 
-shells: Final[set[CodeType]] = set()
-"""The code of all that stands around a call: wrappers, the loop, the executor."""
+_shells: Final[dict[int, CodeType]] = {}
+"""The code of all that stands around a call (wrappers, the loop, the executor), by identity: to hash code is slow."""
+
+
+def add_shell(*runners: Callable[..., Any]) -> None:
+    """Such a function runs calls."""
+    codes = [runner.__code__ for runner in runners if isinstance(runner, FunctionType)]
+    _shells.update({id(code): code for code in codes})
 
 
 def surroundings(call: Call) -> Surroundings:
@@ -44,7 +51,7 @@ def _shells_around() -> tuple[int, ...]:
     """
     found, frame = [], inspect.currentframe()
     while frame is not None:
-        if frame.f_code in shells:
+        if id(frame.f_code) in _shells:
             found.append(id(frame))
         frame = frame.f_back
     return tuple(found[1:])

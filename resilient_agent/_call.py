@@ -427,6 +427,11 @@ class Call(tenacity.RetryCallState):
             raise self.error
         return self.value
 
+    def failed_for_good(self) -> None:
+        """Its first attempt, which nobody watched, was its last: nothing is held, so only a report is left."""
+        self.ended = "failed"
+        statistics.remember(self.control, _Kept(self))
+
     def close(self) -> None:
         """Give back what is held, leave the report, and let go of everything else.
 

@@ -97,8 +97,7 @@ def gives_up_at_once(call: Call) -> bool:
     if verdict.error_type is ErrorType.DEGRADED and call.control.rungs:
         return False
     telling.stopped(call)
-    call.ended = "failed"
-    call.close()
+    call.failed_for_good()
     return True
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_agent import _scope, clock
-from resilient_agent._below import shells
+from resilient_agent._below import add_shell
 from resilient_agent._call import Call
 from resilient_agent._course import ATTEMPT, SLEEP, Raised, conduct, next_step
 from resilient_agent._ordinary import is_bounded, is_ordinary
@@ -42,7 +42,7 @@ __all__ = [
 def shell(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
     """The function that stands in for `fn`: of its colour, with its name and its signature."""
     plain, coroutine = _plain(fn, control), _coroutine(fn, control)
-    shells.update((plain.__code__, coroutine.__code__))
+    add_shell(plain, coroutine)
     wrapper = plain
     if is_coroutine_callable(fn):
         wrapper = coroutine

@@ -98,6 +98,10 @@ def drop(control: Controller) -> None:
 
 
 def _put(control: Controller, ended: Ended | None) -> None:
+    known = _last.get()
+    if not known or (len(known) == 1 and control in known):  # as mostly
+        _last.set({control: ended})
+        return
     others = _without(control)
     if len(others) >= _REMEMBERED:
         others = dict(list(others.items())[1:])

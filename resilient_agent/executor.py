@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import anyio
 
-from resilient_agent._below import shells
+from resilient_agent._below import add_shell
 from resilient_agent._call import Call
 from resilient_agent._control import Controller, check_function, name_of
 from resilient_agent._shapes import behind_partials, drive_async
@@ -102,7 +102,7 @@ class RetryExecutor:
             drop(control)  # nobody can ask for the numbers of a control that only this call had
 
 
-shells.add(RetryExecutor.execute_with_retry.__code__)
+add_shell(RetryExecutor.execute_with_retry)
 
 
 def _paced_as(fn: Callable[..., Any]) -> Hashable:

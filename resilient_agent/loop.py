@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, Unpack
 import anyio
 
 from resilient_agent import clock
-from resilient_agent._below import shells
+from resilient_agent._below import add_shell
 from resilient_agent._call import Call
 from resilient_agent._control import Controller, check_plain
 from resilient_agent._course import ATTEMPT, conduct, next_step, once
@@ -140,7 +140,7 @@ class _Rounds:
             raise StopAsyncIteration if self._scoped else StopIteration
 
 
-shells.update((_Rounds.__next__.__code__, _Rounds.__anext__.__code__))
+add_shell(_Rounds.__next__, _Rounds.__anext__)
 
 
 class Attempt:
