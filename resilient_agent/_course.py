@@ -360,7 +360,8 @@ def _announced(call: Call) -> Script:
     call.next_action = tenacity.RetryAction(wait)
     call.waits(wait)
     if call.ticket is not None and call.lane is not None:  # by itself it waits for nothing; with the others it does
-        wait = max(wait, call.verdict.retry_after or 0.0 if call.verdict else 0.0, call.lane.floor(call.now()))
+        named = call.verdict.retry_after or 0.0 if call.verdict else 0.0
+        wait = max(wait, named, call.lane.outlook(call.ticket, call.now()))
     telling.waiting(call, wait)
     if control.before_sleep is not None:
         yield from _hook(control.before_sleep, call)
