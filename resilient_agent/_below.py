@@ -72,7 +72,7 @@ def requests_below(call: Call) -> int:
 def _below(call: Call, error: BaseException, link: BaseException) -> int:
     for report, left in carried(link):
         if _inside(call, error, report.function, left):
-            return report.requests - 1
+            return max(0, report.requests - 1)  # none, where a breaker refused it
     below = sdk_retries(link)
     if below:
         call.control.retried_below(below)

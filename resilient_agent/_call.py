@@ -505,7 +505,7 @@ class _Kept:
             function=self.function,
             attempts=tuple(attempts),
             outcome=self.ended,
-            requests=max(1, self.requests),
+            requests=self.requests,
             waited=self.idle_for - self.paced,
             paced=self.paced,
             worked=self.worked,

@@ -11,7 +11,7 @@ import openai
 import pytest
 import tenacity
 
-from resilient_agent import BackoffConfig, RetryExecutor, attempts, report_of, resilient
+from resilient_agent import BackoffConfig, CircuitBreaker, CircuitOpen, RetryExecutor, attempts, report_of, resilient
 from resilient_agent.testing import FakeLLM, Status, no_waiting
 
 
@@ -275,6 +275,17 @@ def test_a_wait_inside_has_what_the_waits_around_it_left_of_their_deadline(waiti
         with pytest.raises(ConnectionResetError):
             outer()
     assert waits == [6, 1.6, 1.6]
+
+
+def test_a_call_inside_that_a_breaker_refused_counts_as_one_attempt_around_it(nest):
+    """It made no request; the outer layer failed all the same, as often as it may."""
+    breaker = CircuitBreaker(consecutive_failures=1, open_for=1000)
+    script = Script(ConnectionResetError("cut"))
+    error, waits = nest(
+        script, {**retries(2), "retry": tenacity.retry_if_exception_type()}, {**retries(0), "breaker": breaker}
+    )
+    assert isinstance(error, CircuitOpen)
+    assert (script.calls, len(waits)) == (1, 2)
 
 
 # Layers that go by one name
