@@ -69,7 +69,8 @@ class CallReport:
             knows of no call: it made none, or left it to a task or a thread of its own (`asyncio.gather`).
         attempts: the attempts in order; of very many the first two and the last.
         requests: how many attempts there were, those counted that an SDK or another decorated
-            function made below this one.
+            function made below this one; of calls side by side in a group, the most that one made. 0 where it was
+            refused before the first.
         waited: seconds waited between attempts by this call alone.
         paced: seconds waited in the pacer.
         worked: seconds spent in attempts, as far as they were measured (see `AttemptReport`).
