@@ -20,11 +20,11 @@ import tenacity
 from resilient_agent import _scope
 from resilient_agent import _statistics as statistics
 from resilient_agent import clock as clock_room
+from resilient_agent._below import requests_below
 from resilient_agent._scope import Running
-from resilient_agent.classify.below import sdk_retries
 from resilient_agent.classify.looking import told_by_args_alone
 from resilient_agent.errors import AttemptTimeout, DeadlineExceeded, Deferred
-from resilient_agent.report import AttemptReport, CallReport, report_from_below
+from resilient_agent.report import AttemptReport, CallReport
 from resilient_agent.strategies import TOTAL_RETRIES, Judge, limit_met
 
 if TYPE_CHECKING:
@@ -223,6 +223,11 @@ class Call(tenacity.RetryCallState):
 
     # Its attempts
 
+    @property
+    def watched(self) -> int | None:
+        """Which call those inside of its attempt know it as; None of a first attempt, made before there was a Call."""
+        return None if self._began is None or self._running is None else self._running.serial
+
     def begin(self) -> None:
         """An attempt sets out."""
         self._began = self._clock() + self.passed.seconds
@@ -252,7 +257,8 @@ class Call(tenacity.RetryCallState):
         error = self.error
         assert error is not None  # noqa: S101 - asked after a failure
         told = told_by_args_alone(error)
-        below = 0 if told is not None or self.rung is not None else _requests_below(error, self.control, self.fn)
+        alone = told is not None and not isinstance(error, BaseExceptionGroup)
+        below = 0 if alone or self.rung is not None else requests_below(self)
         self.requests += below
         self.verdict = verdict = self.judge.judge(error, told, self.attempt_number, below)
         self._write_down(type(error).__name__)
@@ -421,6 +427,11 @@ class Call(tenacity.RetryCallState):
             raise self.error
         return self.value
 
+    def failed_for_good(self) -> None:
+        """Its first attempt, which nobody watched, was its last: nothing is held, so only a report is left."""
+        self.ended = "failed"
+        statistics.remember(self.control, _Kept(self))
+
     def close(self) -> None:
         """Give back what is held, leave the report, and let go of everything else.
 
@@ -494,7 +505,7 @@ class _Kept:
             function=self.function,
             attempts=tuple(attempts),
             outcome=self.ended,
-            requests=max(1, self.requests),
+            requests=self.requests,
             waited=self.idle_for - self.paced,
             paced=self.paced,
             worked=self.worked,
@@ -520,14 +531,3 @@ def _is_read_from(value: Any) -> bool:
     return isinstance(value, types.AsyncGeneratorType) and (
         value.ag_frame is None or getattr(value, "ag_suspended", False)
     )
-
-
-def _requests_below(error: BaseException, control: Controller, fn: Any) -> int:
-    """How many requests an attempt made besides the one that is known: retries of a call inside, or of an SDK."""
-    inner = report_from_below(error, control.name, id(getattr(fn, "retry", None)))
-    if inner is not None:
-        return inner.requests - 1
-    below = sdk_retries(error)
-    if below:
-        control.retried_below(below)
-    return below

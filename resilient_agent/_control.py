@@ -19,7 +19,7 @@ import tenacity
 from resilient_agent import _scope
 from resilient_agent._call import Call
 from resilient_agent._course import gives_up_at_once
-from resilient_agent._shapes import is_async_stream, is_coroutine_callable, is_stream, shell
+from resilient_agent._shapes import is_around_coroutine, is_async_stream, is_coroutine_callable, is_stream, shell
 from resilient_agent._statistics import Statistics, last_report
 from resilient_agent._streams import stream_shell
 from resilient_agent.classify import ErrorClassifier
@@ -73,7 +73,7 @@ class _Way:
 
     Attributes:
         direct: whether it may be made without a `Call`: nobody wants to see it begin or succeed.
-        stale: whether some context remembers the numbers of an earlier call.
+        stale: whether some context remembers the numbers of an earlier call: from then on each call leaves a mark.
     """
 
     __slots__ = ("direct", "stale")
@@ -191,7 +191,7 @@ class Controller(tenacity.BaseRetrying):
         return Statistics(self)
 
     def call_report(self) -> CallReport:
-        """What became of the last call in this task or thread."""
+        """What became of the last call in this task or thread; `outcome` is "unknown" where it knows of none."""
         return last_report(self)
 
     def switched_on(self, limits: Limits | None = None) -> bool:
@@ -216,6 +216,10 @@ class Controller(tenacity.BaseRetrying):
             for problem in problems:
                 warnings.warn(f"{problem}; it is left out", RuntimeWarning, stacklevel=2)
         return self._resolved[1]
+
+    def fits_plain(self) -> bool:
+        """Whether plain code can keep all of the settings."""
+        return not _not_for_plain(self)
 
     def lane_for(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], now: float, replaced: dict[Any, Any] | None
@@ -357,7 +361,7 @@ def _check_colours(fn: Callable[..., Any], control: Controller) -> None:
         given = next((setting for setting in _STREAM_ONLY if getattr(control.policy, setting) is not None), None)
         if given is not None:
             raise TypeError(f"{given} is for streams, but {control.name} is no generator")
-    if not (is_coroutine_callable(fn) or is_async_stream(fn)):
+    if not (is_coroutine_callable(fn) or is_async_stream(fn) or is_around_coroutine(fn)):
         check_plain(control)
 
 
@@ -409,9 +413,16 @@ def check_plain(control: Controller) -> None:
     Raises:
         TypeError: a limit of time for attempts, or a coroutine function.
     """
+    problem = _not_for_plain(control)
+    if problem:
+        raise TypeError(problem)
+
+
+def _not_for_plain(control: Controller) -> str:
+    """What plain code cannot keep, in words; empty where there is nothing."""
     for setting in _INTERRUPTING:
         if not _endless(getattr(control.policy, setting)):
-            raise TypeError(
+            return (
                 f"{setting} cannot be kept by {control.name}: it is plain code, and nothing can stop a thread from "
                 "outside. Give the client that it uses a timeout, or write it with `async` (`async def`, `async for`)."
             )
@@ -419,7 +430,8 @@ def check_plain(control: Controller) -> None:
     called |= {f"fallback {rung.name}": rung.fn for rung in control.rungs}
     for what, function in called.items():
         if is_coroutine_callable(function):
-            raise TypeError(f"{what} is a coroutine function, but {control.name} is a plain one, which cannot await it")
+            return f"{what} is a coroutine function, but {control.name} is a plain one, which cannot await it"
+    return ""
 
 
 def _check_stream(fn: Callable[..., Any], control: Controller) -> None:

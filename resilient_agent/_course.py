@@ -83,7 +83,7 @@ def gives_up_at_once(call: Call) -> bool:
     """Whether the failed first attempt is known to be the last: then the error may simply be passed on.
 
     Asked before the course begins, and only where the answer is cheap and remembered: of a
-    predicate of somebody else's nobody knows what asking twice would do.
+    predicate of somebody else's nobody knows what asking twice would do. Then the call is over.
     """
     if type(call.control.retry) is not retry_if_retryable or isinstance(call.error, tenacity.TryAgain):
         return False
@@ -97,6 +97,7 @@ def gives_up_at_once(call: Call) -> bool:
     if verdict.error_type is ErrorType.DEGRADED and call.control.rungs:
         return False
     telling.stopped(call)
+    call.failed_for_good()
     return True
 
 
@@ -359,7 +360,8 @@ def _announced(call: Call) -> Script:
     call.next_action = tenacity.RetryAction(wait)
     call.waits(wait)
     if call.ticket is not None and call.lane is not None:  # by itself it waits for nothing; with the others it does
-        wait = max(wait, call.verdict.retry_after or 0.0 if call.verdict else 0.0, call.lane.floor(call.now()))
+        named = call.verdict.retry_after or 0.0 if call.verdict else 0.0
+        wait = max(wait, named, call.lane.outlook(call.ticket, call.now()))
     telling.waiting(call, wait)
     if control.before_sleep is not None:
         yield from _hook(control.before_sleep, call)

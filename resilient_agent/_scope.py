@@ -8,6 +8,7 @@ would cost as much as all the rest of it; unless somebody asks: see `asked_for`.
 from __future__ import annotations
 
 import contextvars
+import itertools
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -21,11 +22,15 @@ switched_off: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar("resi
 """Whether decorated functions are called plainly in this context (`testing.switched_off`)."""
 
 
+_serials: Final = itertools.count(1)
+
+
 class Running:
     """One running call. It may outlive the call in a task's context, so it lets go of the arguments at the end.
 
     Attributes:
         function: its name.
+        serial: which call it is, of all in this process.
         number: of the attempt, from 1.
         key: the idempotency key; made when first asked for.
         clock: what its moments are counted on.
@@ -42,7 +47,7 @@ class Running:
 
     __slots__ = (
         "arguments", "around", "budget", "clock", "ends", "ends_anywhere", "function", "key", "number", "over",
-        "passed", "passed_at", "room",
+        "passed", "passed_at", "room", "serial",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +58,7 @@ class Running:
         room: Callable[[], int | None],
     ) -> None:
         self.function = function
+        self.serial = next(_serials)
         self.number = 1
         self.key = ""
         self.clock = clock

@@ -1,4 +1,4 @@
-"""The shells around a function: plain or coroutine, and the two drivers that do what `conduct` asks for.
+"""The shells around a function, plain, coroutine, or either, and the two drivers that do what `conduct` asks for.
 
 The first attempt goes through a thin wrapper that holds nothing and builds nothing; only
 when it failed is there a `Call`. The drivers decide nothing: they call, await and sleep.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_agent import _scope, clock
+from resilient_agent._below import add_shell
 from resilient_agent._call import Call
 from resilient_agent._course import ATTEMPT, SLEEP, Raised, conduct, next_step
 from resilient_agent._ordinary import is_bounded, is_ordinary
@@ -27,6 +28,7 @@ __all__ = [
     "behind_partials",
     "drive",
     "drive_async",
+    "is_around_coroutine",
     "is_async_stream",
     "is_coroutine_callable",
     "is_stream",
@@ -39,13 +41,33 @@ __all__ = [
 
 def shell(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
     """The function that stands in for `fn`: of its colour, with its name and its signature."""
-    wrapper = _coroutine(fn, control) if is_coroutine_callable(fn) else _plain(fn, control)
+    plain, coroutine = _plain(fn, control), _coroutine(fn, control)
+    add_shell(plain, coroutine)
+    wrapper = plain
+    if is_coroutine_callable(fn):
+        wrapper = coroutine
+    elif is_around_coroutine(fn):
+        # What only a coroutine can keep says that it is one.
+        wrapper = _either(fn, control, plain, coroutine) if control.fits_plain() else coroutine
     return functools.update_wrapper(wrapper, fn)
 
 
 def is_coroutine_callable(fn: Any) -> bool:
     """Whether calling `fn` gives a coroutine: a coroutine function, a partial of one, or an object like one."""
     return inspect.iscoroutinefunction(_behind(fn)) or inspect.iscoroutinefunction(fn)
+
+
+def is_around_coroutine(fn: Any) -> bool:
+    """Whether `fn` is plain code that wraps a coroutine function: what it gives, is known when it is called.
+
+    A decorator that adds something gives the coroutine of the function that it wraps, one as for a command line runs
+    an event loop with it.
+    """
+    try:
+        behind = inspect.unwrap(behind_partials(fn))
+    except ValueError:  # it wraps itself
+        return False
+    return not is_coroutine_callable(fn) and inspect.iscoroutinefunction(behind)
 
 
 def is_stream(fn: Any) -> bool:
@@ -117,6 +139,75 @@ def _coroutine(fn: Callable[..., Any], control: Controller) -> Callable[..., Any
         return await drive_async(call)
 
     return wrapper
+
+
+def _either(
+    fn: Callable[..., Any], control: Controller, plain: Callable[..., Any], coroutine: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Around plain code that may give a coroutine: what its first attempt gives says how the call goes on.
+
+    So it is called before anything looks at the call. Where something would, it is only so until a call has shown what
+    comes: a coroutine does nothing before it is awaited, but plain code does. It may be another with a loop than
+    without.
+    """
+    lately: dict[bool, Callable[..., Any]] = {}
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        here = clock.on_event_loop()
+        if here in lately and not takes_direct_path(control):
+            return lately[here](*args, **kwargs)
+        first = _First(fn, args, kwargs)
+        if first.awaitable:
+            lately[here] = coroutine
+            return first.awaited(_coroutine(first, control)(*args, **kwargs))
+        if first.error is None:
+            lately[here] = plain
+        elif lately.get(here) is coroutine:
+            return _coroutine(first, control)(*args, **kwargs)
+        return _plain(first, control)(*args, **kwargs)
+
+    return wrapper
+
+
+class _First:
+    """A function whose first call was made already: it gives what came of that, and is called from then on.
+
+    Attributes:
+        awaitable: whether that was an awaitable.
+        error: what it raised, or None.
+    """
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        functools.update_wrapper(self, fn)
+        self._fn = fn
+        self._made = True
+        self._value: Any = None
+        self.error: Exception | None = None
+        try:
+            self._value = fn(*args, **kwargs)
+        except Exception as error:
+            self.error = error
+        self.awaitable = inspect.isawaitable(self._value)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the call that was made gave, once; then what another one gives."""
+        if not self._made:
+            return self._fn(*args, **kwargs)
+        self._made = False
+        value, error = self._value, self.error
+        self._value = self.error = None  # kept, an exception and its frames would keep each other
+        if error is not None:
+            raise error
+        return value
+
+    async def awaited(self, coroutine: Any) -> Any:
+        """What the call comes to; an attempt that was made, and never begun, is not left lying about."""
+        try:
+            return await coroutine
+        finally:
+            coroutine.close()
+            if self._made and inspect.iscoroutine(self._value):
+                self._value.close()
 
 
 def takes_direct_path(control: Controller) -> bool:

@@ -2,7 +2,8 @@
 
 They are kept in a context variable, as a mapping that is replaced and never changed: contexts
 are copied by reference, and no two calls may ever meet in one dict. A call that succeeds at
-once leaves nothing here; it only takes away what an earlier one left.
+once leaves nothing here, as long as no call of its function left anything anywhere; from then on a
+mark, put in when it begins: where there is none, nothing is known.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from resilient_agent.report import CallReport
 if TYPE_CHECKING:
     from resilient_agent._control import Controller
 
-__all__ = ["Ended", "Statistics", "forget", "last_call", "last_report", "remember"]
+__all__ = ["Ended", "Statistics", "drop", "forget", "last_call", "last_report", "remember"]
 
 _REMEMBERED: Final = 64  # functions per context: one that decorates on the fly must not grow it for ever
 
@@ -36,9 +37,11 @@ class Ended(Protocol):
 _AT_ONCE: Final = MappingProxyType(
     {"attempt_number": 1, "idle_for": 0, "delay_since_first_attempt": 0, "outcome": "succeeded"}
 )
-_NOTHING: Final[Mapping[Controller, Ended]] = MappingProxyType({})
+_UNKNOWN: Final = MappingProxyType({**_AT_ONCE, "outcome": "unknown"})
+# None: a call began that has left nothing else, so it succeeded at once, or runs.
+_NOTHING: Final[Mapping[Controller, Ended | None]] = MappingProxyType({})
 
-_last: contextvars.ContextVar[Mapping[Controller, Ended]] = contextvars.ContextVar(
+_last: contextvars.ContextVar[Mapping[Controller, Ended | None]] = contextvars.ContextVar(
     "resilient_agent_statistics", default=_NOTHING
 )
 
@@ -47,7 +50,7 @@ class Statistics(Mapping[str, Any]):
     """A live view, under tenacity's names, of the last call in the task or thread that looks.
 
     Keys: `attempt_number` (1 where the first attempt succeeded), `idle_for` (seconds waited),
-    `delay_since_first_attempt` and `outcome` (`succeeded`, `failed` or `cancelled`); of a call that
+    `delay_since_first_attempt` and `outcome` (as in a `CallReport`); of a call that
     failed at least once also `start_time`. Time is counted from the first failure on, or from
     the start where a `stop=`, a `before=` or a limit of time asked for it.
     """
@@ -70,26 +73,42 @@ class Statistics(Mapping[str, Any]):
         return repr(dict(self._now()))
 
     def _now(self) -> Mapping[str, Any]:
-        ended = _last.get().get(self._control)
-        return _AT_ONCE if ended is None else ended.numbers
+        known = _last.get()
+        ended = known.get(self._control)
+        if ended is None:
+            return _AT_ONCE if _succeeded_at_once(self._control, known) else _UNKNOWN
+        return ended.numbers
 
 
 def remember(control: Controller, ended: Ended) -> None:
     """A call has ended in this context; the last one stands last."""
-    others = _without(control)
-    if len(others) >= _REMEMBERED:
-        others = dict(list(others.items())[1:])
-    _last.set({**others, control: ended})
+    _put(control, ended)
     control.way.stale = True
 
 
 def forget(control: Controller) -> None:
     """A call begins in this context: the numbers of the one before it no longer count."""
-    if control in _last.get():
-        _last.set(_without(control))
+    if _last.get().get(control, control) is not None:
+        _put(control, None)
 
 
-def _without(control: Controller) -> Mapping[Controller, Ended]:
+def drop(control: Controller) -> None:
+    """Nobody will ask for the calls of this function."""
+    _last.set(_without(control))
+
+
+def _put(control: Controller, ended: Ended | None) -> None:
+    known = _last.get()
+    if not known or (len(known) == 1 and control in known):  # as mostly
+        _last.set({control: ended})
+        return
+    others = _without(control)
+    if len(others) >= _REMEMBERED:
+        others = dict(list(others.items())[1:])
+    _last.set({**others, control: ended})
+
+
+def _without(control: Controller) -> Mapping[Controller, Ended | None]:
     """What is remembered of other functions."""
     known = _last.get()
     if control not in known:
@@ -97,10 +116,20 @@ def _without(control: Controller) -> Mapping[Controller, Ended]:
     return {other: kept for other, kept in known.items() if other is not control} if len(known) > 1 else _NOTHING
 
 
+def _succeeded_at_once(control: Controller, known: Mapping[Controller, Ended | None]) -> bool:
+    """Whether a call that left nothing else succeeded: as long as none left anything, nobody puts a mark in."""
+    return control in known or not control.way.stale
+
+
 def last_report(control: Controller) -> CallReport:
     """What became of the last call of this function in this task or thread."""
-    ended = _last.get().get(control)
-    return CallReport(control.name) if ended is None else ended.report()
+    known = _last.get()
+    ended = known.get(control)
+    if ended is not None:
+        return ended.report()
+    if _succeeded_at_once(control, known):
+        return CallReport(control.name)
+    return CallReport(control.name, outcome="unknown", attempts=(), requests=0)
 
 
 def last_call() -> CallReport | None:
@@ -116,5 +145,5 @@ def last_call() -> CallReport | None:
         >>> last_call().outcome, last_call().requests
         ('succeeded', 1)
     """
-    known = list(_last.get().values())
+    known = [ended for ended in _last.get().values() if ended is not None]
     return known[-1].report() if known else None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from resilient_agent import clock
+from resilient_agent._below import add_shell
 from resilient_agent._call import Call
 from resilient_agent._course import ATTEMPT, Script, conduct, gives_up_at_once, next_step
 from resilient_agent._shapes import is_async_stream, perform, perform_async, takes_direct_path
@@ -35,6 +36,7 @@ hold up the end of a program."""
 def stream_shell(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
     """The generator function that stands in for `fn`: of its colour, with its name and its signature."""
     wrapper = _async_stream(fn, control) if is_async_stream(fn) else _plain_stream(fn, control)
+    add_shell(wrapper)
     return functools.update_wrapper(wrapper, fn)
 
 

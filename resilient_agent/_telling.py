@@ -10,6 +10,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from resilient_agent._below import surroundings
 from resilient_agent.report import attach
 from resilient_agent.verdict import ErrorType
 
@@ -67,7 +68,7 @@ def annotate(call: Call, error: BaseException) -> None:
         error.__notes__ = kept + [_NOTE + line for line in lines]
     except Exception:  # an exception may refuse attributes: it comes out all the same
         logger.debug("no note could be added to a %s", type(error).__name__)
-    attach(call.report(), error, id(call.control))
+    attach(call.report(), error, surroundings(call))
 
 
 def _facts(call: Call) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import anyio
 
+from resilient_agent._below import add_shell
 from resilient_agent._call import Call
 from resilient_agent._control import Controller, check_function, name_of
 from resilient_agent._shapes import behind_partials, drive_async
-from resilient_agent._statistics import forget
+from resilient_agent._statistics import drop
 
 if TYPE_CHECKING:
     from resilient_agent.classify import ErrorClassifier
@@ -98,7 +99,10 @@ class RetryExecutor:
         try:
             return await drive_async(Call(control, fn, args, kwargs, anyio.current_time))
         finally:
-            forget(control)  # nobody can ask for the numbers of a control that only this call had
+            drop(control)  # nobody can ask for the numbers of a control that only this call had
+
+
+add_shell(RetryExecutor.execute_with_retry)
 
 
 def _paced_as(fn: Callable[..., Any]) -> Hashable:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, Unpack
 import anyio
 
 from resilient_agent import clock
+from resilient_agent._below import add_shell
 from resilient_agent._call import Call
 from resilient_agent._control import Controller, check_plain
 from resilient_agent._course import ATTEMPT, conduct, next_step, once
@@ -140,6 +141,9 @@ class _Rounds:
             raise RuntimeError("the body of the loop did not enter its attempt: put the code into `with attempt:`")
         if self._call.ended == "succeeded":
             raise StopAsyncIteration if self._scoped else StopIteration
+
+
+add_shell(_Rounds.__next__, _Rounds.__anext__)
 
 
 class Attempt:

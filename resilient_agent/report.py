@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 from resilient_agent.verdict import ErrorType
 
-__all__ = ["AttemptReport", "CallReport", "attach", "report_from_below", "report_of"]
+__all__ = ["NOWHERE", "AttemptReport", "CallReport", "Surroundings", "attach", "carried", "report_of"]
 
 _ATTRIBUTE: Final = "resilient_agent_report"
-_LEFT_BY: Final = "_resilient_agent_left_by"
+_LEFT: Final = "_resilient_agent_left"
+
+Surroundings = tuple[tuple[int, ...], tuple[tuple[int, int], ...]]
+"""Where a call ended: the frames of the shells around its own, and the attempts that are known, by call and number."""
+NOWHERE: Final[Surroundings] = (), ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,10 +65,12 @@ class CallReport:
 
     Attributes:
         function: its qualified name.
-        outcome: `"succeeded"`, `"failed"` or `"cancelled"`.
+        outcome: `"succeeded"`, `"failed"` or `"cancelled"`; `"unknown"` where this task or thread
+            knows of no call: it made none, or left it to a task or a thread of its own (`asyncio.gather`).
         attempts: the attempts in order; of very many the first two and the last.
         requests: how many attempts there were, those counted that an SDK or another decorated
-            function made below this one.
+            function made below this one; of calls side by side in a group, the most that one made. 0 where it was
+            refused before the first.
         waited: seconds waited between attempts by this call alone.
         paced: seconds waited in the pacer.
         worked: seconds spent in attempts, as far as they were measured (see `AttemptReport`).
@@ -89,7 +96,7 @@ class CallReport:
     """
 
     function: str
-    outcome: Literal["succeeded", "failed", "cancelled"] = "succeeded"
+    outcome: Literal["succeeded", "failed", "cancelled", "unknown"] = "succeeded"
     attempts: tuple[AttemptReport, ...] = (AttemptReport(1),)
     requests: int = 1
     waited: float = 0.0
@@ -106,6 +113,8 @@ class CallReport:
         return next((attempt.because for attempt in reversed(self.attempts) if attempt.error), "")
 
     def __str__(self) -> str:
+        if self.outcome == "unknown":
+            return f"{self.function}: this task or thread knows of no call"
         head = f"{self.function} {self.outcome} after {self.requests} request{'s' * (self.requests != 1)}"
         waits = f"{self.waited:.3g} s waiting, {self.paced:.3g} s in the pacer, {self.worked:.3g} s working"
         ends = [f"ended by: {self.limit}"] if self.limit else []
@@ -141,48 +150,34 @@ def report_of(error: BaseException) -> CallReport | None:
     """
     if not isinstance(error, BaseException):
         raise TypeError(f"report_of takes the exception that came out of a call, not {error!r}")
-    return _carried(error)[0]
+    return next((report for report, _ in carried(error)), None)
 
 
-def report_from_below(error: BaseException, function: str, wrapped: int) -> CallReport | None:
-    """The report that a call inside left on an exception, or None.
-
-    Args:
-        error: what the attempt raised.
-        function: the caller's name. A report of that name is an old one of its own, on an exception that is raised
-            again; unless what the caller wraps has left it.
-        wrapped: what that is, as `attach` was told it: a function may be decorated twice.
-    """
-    report, left_by = _carried(error)
-    return None if report is None or (report.function == function and left_by != wrapped) else report
-
-
-def _carried(error: BaseException) -> tuple[CallReport | None, int]:
-    """The nearest report on an exception and those behind it, and who left it there."""
+def carried(error: BaseException) -> Iterator[tuple[CallReport, Surroundings]]:
+    """The reports on an exception and those behind it, the nearest first, each with where it was left."""
     if not error.__dict__ and error.__cause__ is None and error.__context__ is None:
-        return None, 0
+        return
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         report = getattr(link, "__dict__", {}).get(_ATTRIBUTE)
         if isinstance(report, CallReport):
-            return report, link.__dict__.get(_LEFT_BY, 0)
+            yield report, link.__dict__.get(_LEFT, NOWHERE)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return None, 0
 
 
-def attach(report: CallReport, error: BaseException, by: int) -> None:
+def attach(report: CallReport, error: BaseException, left: Surroundings) -> None:
     """Let an exception carry the report, if it takes attributes at all.
 
     Args:
         report: the report.
         error: the exception.
-        by: who leaves it, as a number: names are not enough, where a function is decorated twice.
+        left: in which attempts of other calls it is left there.
     """
     with contextlib.suppress(Exception):
         error.__dict__[_ATTRIBUTE] = report
-        error.__dict__[_LEFT_BY] = by
+        error.__dict__[_LEFT] = left
 
 
 def _rebuild(values: dict[str, Any]) -> CallReport:

@@ -11,7 +11,7 @@ import openai
 import pytest
 import tenacity
 
-from resilient_agent import BackoffConfig, report_of, resilient
+from resilient_agent import BackoffConfig, CircuitBreaker, CircuitOpen, RetryExecutor, attempts, report_of, resilient
 from resilient_agent.testing import FakeLLM, Status, no_waiting
 
 
@@ -275,6 +275,182 @@ def test_a_wait_inside_has_what_the_waits_around_it_left_of_their_deadline(waiti
         with pytest.raises(ConnectionResetError):
             outer()
     assert waits == [6, 1.6, 1.6]
+
+
+def test_a_call_inside_that_a_breaker_refused_counts_as_one_attempt_around_it(nest):
+    """It made no request; the outer layer failed all the same, as often as it may."""
+    breaker = CircuitBreaker(consecutive_failures=1, open_for=1000)
+    script = Script(ConnectionResetError("cut"))
+    error, waits = nest(
+        script, {**retries(2), "retry": tenacity.retry_if_exception_type()}, {**retries(0), "breaker": breaker}
+    )
+    assert isinstance(error, CircuitOpen)
+    assert (script.calls, len(waits)) == (1, 2)
+
+
+# Layers that go by one name
+
+
+def recursive(script):
+    @resilient
+    def delegate(depth):
+        return script() if depth == 0 else delegate(depth - 1)
+
+    return delegate
+
+
+@pytest.mark.parametrize("waiting", [no_waiting, recorded])
+@pytest.mark.parametrize("depth", [0, 1, 2, 4])
+def test_a_function_that_calls_itself_does_not_multiply(monkeypatch, waiting, depth):
+    """However deep: the calls have one name, and their exception is the same."""  # A58
+    monkeypatch.setattr("resilient_agent.clock.sleep", lambda _: None)
+    script = Script(ConnectionResetError("cut"))
+    with waiting(), pytest.raises(ConnectionResetError):
+        recursive(script)(depth)
+    assert script.calls == 4
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("waiting", [no_waiting, recorded])
+async def test_neither_does_a_coroutine_function_that_calls_itself(async_waits, waiting):
+    """A frame of it stands on the stack as well."""  # A58
+    script = Script(ConnectionResetError("cut"))
+
+    @resilient(**unless_ruled(waiting, async_waits))
+    async def delegate(depth):
+        await anyio.lowlevel.checkpoint()
+        return script() if depth == 0 else await delegate(depth - 1)
+
+    with waiting(), pytest.raises(ConnectionResetError):
+        await delegate(3)
+    assert script.calls == 4
+
+
+def test_neither_does_a_stream_that_calls_itself():
+    """Its first attempt is watched by nobody either."""  # A58
+    script = Script(ConnectionResetError("cut"))
+    sleeps = []
+
+    @resilient(sleep=sleeps.append)
+    def words(depth):
+        yield script() if depth == 0 else list(words(depth - 1))
+
+    with pytest.raises(ConnectionResetError):
+        list(words(2))
+    assert (script.calls, len(sleeps)) == (4, 3)
+
+
+def test_loops_in_loops_do_not_multiply():
+    """All loops go by one name."""  # A58
+    script = Script(ConnectionResetError("cut"))
+    with no_waiting(), pytest.raises(ConnectionResetError):
+        for outer in attempts():
+            with outer:
+                for inner in attempts():
+                    with inner:
+                        script()
+    assert script.calls == 4
+
+
+@pytest.mark.anyio
+async def test_executors_in_functions_of_their_name_do_not_multiply():
+    """One that is asked to call the very function it is in."""  # A58
+    script = Script(ConnectionResetError("cut"))
+
+    async def ask(depth):
+        return script() if depth == 0 else await RetryExecutor().execute_with_retry(ask, depth - 1)
+
+    with no_waiting(), pytest.raises(ConnectionResetError):
+        await RetryExecutor().execute_with_retry(ask, 2)
+    assert script.calls == 4
+
+
+def test_an_old_report_is_none_from_below():
+    """One exception object, raised again by each call: every call has all of its retries, and its own count."""
+    error = ConnectionResetError("cut")
+    script = Script(error)
+    ask = resilient(sleep=lambda _: None)(script)
+    for calls in (4, 8, 12):
+        with pytest.raises(ConnectionResetError):
+            ask()
+        assert (script.calls, report_of(error).requests) == (calls, 4)
+
+
+def test_a_report_of_an_earlier_attempt_is_none_from_below():
+    """What a call inside left in the first attempt was counted then."""
+    made = []
+
+    @resilient(max_retries=1, sleep=lambda _: None)
+    def inner():
+        raise ConnectionResetError("cut")
+
+    @resilient(max_retries=4, max_identical=9, sleep=lambda _: None)
+    def outer():
+        try:
+            inner() if not made else None
+        except ConnectionResetError as error:
+            made.append(error)
+        else:
+            made.append(None)
+        raise made[0]
+
+    with pytest.raises(ConnectionResetError):
+        outer()
+    assert (len(made), report_of(made[0]).requests) == (4, 5)
+
+
+# A call inside of a group of tasks
+
+
+def test_tasks_of_a_group_do_not_multiply(nest_in_group):
+    """The group hides the exceptions that carry the reports."""  # A58
+    script = Script(ConnectionResetError("cut"))
+    error = nest_in_group(script, tasks=1)
+    assert script.calls == 4
+    assert report_of(error).requests == 4
+
+
+def test_calls_side_by_side_are_not_retries_of_each_other(nest_in_group):
+    """Of three the one that asked most often counts: the outer call has two retries left, not none."""
+    script = Script(ConnectionResetError("cut"))
+    error = nest_in_group(script, tasks=3, outer={"max_retries": 5, "max_identical": 9}, inner={"max_retries": 2})
+    assert (len(error.exceptions), report_of(error).requests, script.calls) == (3, 6, 3 * 6)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def nest_in_group(request):
+    """Call a script in tasks of a group, decorated inside and outside: what came out."""
+
+    def nest(script, tasks, outer=None, inner=None):
+        async def main():
+            sleep = anyio.lowlevel.checkpoint
+
+            @resilient(sleep=lambda _: sleep(), **(inner or {}))
+            async def ask():
+                return script()
+
+            async def kept(failures):
+                try:
+                    await ask()
+                except ConnectionResetError as error:
+                    failures.append(error)
+
+            @resilient(sleep=lambda _: sleep(), **(outer or {}))
+            async def together():
+                failures = []
+                async with anyio.create_task_group() as group:
+                    for _ in range(tasks):
+                        group.start_soon(kept, failures)
+                raise ExceptionGroup("tasks", failures)
+
+            try:
+                await together()
+            except ExceptionGroup as error:
+                return error
+
+        return anyio.run(main, backend=request.param)
+
+    return nest
 
 
 # An SDK that retries by itself

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from resilient_agent import DeadlineExceeded, Pacer, report_of, resilient
+from resilient_agent.testing import no_waiting
 
 
 class Limited(Exception):
@@ -356,3 +357,19 @@ def test_threads_wait_together():
         thread.join(10)
     assert len(came) == 6
     assert all(at >= came[0] + 0.4 for at in came[1:])
+
+
+@pytest.mark.parametrize("named", [{}, {"retry_after": "7"}])
+def test_who_wants_to_know_is_told_about_how_long_the_pacer_will_take(caplog, named):
+    """A server that names no wait is waited for as well: the hook and the log say how long, not 0 s."""
+    told = []
+
+    @resilient(max_retries=3, on_retry=lambda attempt, error, delay: told.append(delay))
+    def ask():
+        raise Limited(**named)
+
+    with no_waiting(), pytest.raises(Limited) as caught, caplog.at_level("WARNING", "resilient_agent.retry"):
+        ask()
+    waited = [attempt.paced for attempt in report_of(caught.value).attempts][:-1]
+    assert told == pytest.approx(waited, rel=0.05, abs=0.1)
+    assert [record.wait_s for record in caplog.records if record.event == "retry"] == told

@@ -143,7 +143,8 @@ def test_a_call_that_a_breaker_refused_made_no_attempt(waits):
     with pytest.raises(Exception, match="'models' is open"):
         fail()
     report = fail.call_report()
-    assert (report.attempts, report.outcome, waits) == ((), "failed", [])
+    assert (report.attempts, report.requests, report.outcome, waits) == ((), 0, "failed", [])
+    assert "failed after 0 requests" in str(report)
     assert "models" in report.limit
 
 

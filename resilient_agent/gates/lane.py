@@ -247,6 +247,17 @@ class Lane:
             at = self._tick(now)
             return max(0.0, self._open_at - at) if self.active else 0.0
 
+    def outlook(self, ticket: Ticket, now: float) -> float:
+        """Seconds after which the call may go, as far as that can be told; for whoever wants to know, not to sleep by.
+
+        Others who are refused, or let in, change it at any time.
+        """
+        with self._lock:
+            at = self._tick(now)
+            if not self.active:
+                return 0.0
+            return max(0.0, self._open_at - at, self._rest(ticket, at), self._told_wait(ticket, at))
+
     def settle_down(self, now: float) -> None:
         """Forget the limit where it was quiet for long. Does nothing while somebody else is at the lane."""
         if self._lock.acquire(blocking=False):
@@ -286,6 +297,16 @@ class Lane:
         # Asks again before: by then the rate may have grown, or those in front be gone.
         sooner = until - 1 / self._pace.rate if until < _NEAR else until / 2
         return max(0.001, min(sooner, max(_nap(place), until / 16)))
+
+    def _told_wait(self, ticket: Ticket, now: float) -> float:
+        """Seconds until it may go, if all goes on as it looks now. Asking changes nothing."""
+        place = self._line.place(ticket)
+        if self._closed is not None:
+            due = self._closed.due - now + _behind(ticket, place)
+            return due if self._line else max(due, ticket.rest_until - now)  # alone, it waits for itself
+        if self._pace is None:
+            return 0.0
+        return max(0.0, self._next_at - now) + self._pace.ahead(place)
 
     def _at_risk(self, pace: Pace) -> float:
         """How many who go after a cut may be refused as well: some, and all who go before the news of the first."""
