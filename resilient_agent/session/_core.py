@@ -150,12 +150,12 @@ class Core:
         """Write down what the effect came to; the result as it will be given from now on."""
         try:
             stored = self.redacted(plain(result))
-        except NotStorable as refused:
+            self.save("finished", {"key": key, "result": stored})
+        except Exception as refused:
             refused.add_note(
-                f"The effect {key!r} took place; what it returned cannot be stored, so its end is unknown."
+                f"The effect {key!r} took place; what it returned could not be stored, so its end is unknown."
             )
             raise
-        self.save("finished", {"key": key, "result": stored})
         return copied(stored)
 
     def stopped(self, key: str) -> None:

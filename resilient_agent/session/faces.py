@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import anyio
 
+from resilient_agent.session._calling import check_call, check_plain, name_of, refuse_coroutine
 from resilient_agent.session._core import NOT_GIVEN, Core
 from resilient_agent.session._crossing import decided
 from resilient_agent.session.content import copied
@@ -173,13 +174,15 @@ class Session(_Face):
         Args:
             key: what tells this effect from every other of the conversation, such as the tool call's id.
             fn: what to call; its result has to be storable as JSON, and comes back as JSON has it.
-            args: with what.
+            args: with what; keyword arguments go by `functools.partial`.
             may_repeat: it does no harm twice, so run it again where its outcome is unknown.
 
         Raises:
             OutcomeUnknown: it had started, and what it came to is not known; also where `fn` had raised.
                 `resolve` says how to go on.
+            TypeError: `fn` cannot be called with these arguments, or is a coroutine function; nothing is written.
             NotStorable: the result is no JSON; the effect has taken place.
+            StorageError, and what `redact=` raises: with a note where the effect has taken place.
             And what `fn` raises.
 
         Example:
@@ -191,11 +194,15 @@ class Session(_Face):
             {'paid': 5}
             {'paid': 5}
         """
-        done = self._core.start(key, _name(fn), args, may_repeat=may_repeat)
+        check_call(fn, args)
+        check_plain(fn)
+        done = self._core.start(key, name_of(fn), args, may_repeat=may_repeat)
         if done is not None:
             return done.result
         try:
-            return self._core.finish(key, fn(*args))
+            result = fn(*args)
+            refuse_coroutine(key, fn, result)
+            return self._core.finish(key, result)
         finally:
             self._core.stopped(key)
 
@@ -252,10 +259,11 @@ class AsyncSession(_Face):
 
         `fn` may be a coroutine function.
         """
+        check_call(fn, args)
         core = self._core
         async with self._turn:
             done = await decided(
-                lambda: core.start(key, _name(fn), args, may_repeat=may_repeat), undo=lambda _: core.stopped(key)
+                lambda: core.start(key, name_of(fn), args, may_repeat=may_repeat), undo=lambda _: core.stopped(key)
             )
         if done is not None:
             return done.result
@@ -278,10 +286,3 @@ class AsyncSession(_Face):
     async def _in_turn(self, work: Callable[[], Any]) -> Any:
         async with self._turn:
             return await decided(work)
-
-
-def _name(fn: Callable[..., Any]) -> str:
-    """The function's name, behind partials."""
-    while (inner := getattr(fn, "func", None)) is not None:
-        fn = inner
-    return str(getattr(fn, "__qualname__", type(fn).__qualname__))
