@@ -16,7 +16,7 @@ import anyio
 from resilient_agent.session._calling import check_call, check_plain, name_of, refuse_coroutine
 from resilient_agent.session._core import NOT_GIVEN, Core
 from resilient_agent.session._crossing import decided
-from resilient_agent.session.content import copied
+from resilient_agent.session.content import Message, Model, copied
 from resilient_agent.session.effects import Effect
 from resilient_agent.session.history import Interruption
 from resilient_agent.session.pending import Pending, pending_of
@@ -24,8 +24,6 @@ from resilient_agent.session.record import Damage
 from resilient_agent.session.window import window
 
 __all__ = ["AsyncSession", "Message", "Session"]
-
-Message = Mapping[str, Any]
 
 
 class _Face:
@@ -160,7 +158,7 @@ class Session(_Face):
         """Put these messages in place of all that were saved, for example after summing up a long history."""
         self._core.save("replaced", {"messages": self._core.all_taken(messages)})
 
-    def set_extra(self, extra: Mapping[str, Any]) -> None:
+    def set_extra(self, extra: Mapping[str, Any] | Model) -> None:
         """Save state of your own beside the messages (a plan, a cursor, a budget), in place of what was there."""
         self._core.save("extra", {"extra": self._core.taken(extra)})
 
@@ -249,7 +247,7 @@ class AsyncSession(_Face):
         fields = {"messages": self._core.all_taken(messages)}
         return self._in_turn(lambda: self._core.save("replaced", fields))
 
-    def set_extra(self, extra: Mapping[str, Any]) -> Coroutine[Any, Any, None]:
+    def set_extra(self, extra: Mapping[str, Any] | Model) -> Coroutine[Any, Any, None]:
         """Save state of your own beside the messages; see `Session.set_extra`."""
         fields = {"extra": self._core.taken(extra)}
         return self._in_turn(lambda: self._core.save("extra", fields))
