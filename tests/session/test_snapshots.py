@@ -256,7 +256,7 @@ async def test_bad_content_costs_nothing_that_was_saved(recovery, folder, messag
 async def test_one_message_in_place_of_a_list_is_refused(recovery, messages):
     """Else its keys or letters would be the messages; what was saved before stays."""
     await recovery.save_snapshot("ticket-42", users(2))
-    with pytest.raises(TypeError, match="a list of messages is due, not one .*: put it into a list"):
+    with pytest.raises(TypeError, match=r"a list of messages is due, not one .*: put it into a list"):
         await recovery.save_snapshot("ticket-42", messages)
     assert (await recovery.restore_snapshot("ticket-42"))["messages"] == users(2)
 

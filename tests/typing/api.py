@@ -242,6 +242,7 @@ async def sessions() -> None:
         assert_type(plain_session, Session)
         plain_session.append({"role": "user", "content": "hello"})
     session_guard("ticket-42", max_resumes=None, resume="force", resume_within=60, wait=5, durability="process")
+    session_guard("ticket-42", resume_within=datetime.timedelta(hours=1))
     session_guard("ticket-42", repair="anthropic", redact=redact_secrets, sigterm=True)
     session_guard("ticket-42", durability="disk")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     session_guard("ticket-42", retries=3)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
