@@ -59,6 +59,8 @@ def repair_messages(messages: Iterable[Any], dialect: str = "auto") -> list[dict
         tool [resilient_agent] outcome unknown
         user Are you still there?
     """
+    if is_model(messages):  # one message: its fields would be taken for messages
+        raise TypeError(f"messages is a {type(messages).__name__}: pass a list of messages")
     history = [_dumped(message) for message in history_of(messages)]
     return dialect_for(dialect, history).repair(history)
 
