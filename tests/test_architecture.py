@@ -16,6 +16,7 @@ ROWS = (
     ("_drivers", "_once", "errors", "verdict", "backoff", "clock", "report"),
     (
         "classify",
+        "session._calling",
         "session.content",
         "session.record",
         "session.log",
@@ -78,6 +79,7 @@ ALLOWED = {
     ("session.effects", "session.content"),
     ("session.resuming", "session.history"),
     ("session.late", "session.dialects"),
+    ("session.repair", "session.content"),
     ("session.repair", "session.dialects"),
     ("session.window", "session.dialects"),
     ("session.pending", "session.dialects"),

@@ -12,11 +12,11 @@ import hashlib
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from resilient_agent.errors import NotStorable, OutcomeUnknown, SessionClosed
-from resilient_agent.session.content import copied, plain, write
+from resilient_agent.session.content import copied, plain, several, write
 from resilient_agent.session.effects import Effect, shown_arguments
 from resilient_agent.session.late import settled
 from resilient_agent.session.redact import IDS
@@ -112,9 +112,8 @@ class Core:
 
     def all_taken(self, messages: Iterable[Any]) -> list[Any]:
         """Messages as they are stored: a copy; what is no message is refused with its place."""
-        if isinstance(messages, Mapping | str | bytes):
-            raise TypeError(f"a list of messages is due, not one {type(messages).__name__}: use append for one")
-        return [self.taken(message, f"$[{place}]") for place, message in enumerate(messages)]
+        each = several(messages, "use append for one")
+        return [self.taken(message, f"$[{place}]") for place, message in enumerate(each)]
 
     def redacted(self, stored: Any, path: str = "$") -> Any:
         """What `redact=` makes of it. What it raises comes out, and nothing is saved."""
@@ -158,12 +157,12 @@ class Core:
         """Write down what the effect came to; the result as it will be given from now on."""
         try:
             stored = self.redacted(plain(result))
-        except NotStorable as refused:
+            self.save("finished", {"key": key, "result": stored})
+        except Exception as refused:
             refused.add_note(
-                f"The effect {key!r} took place; what it returned cannot be stored, so its end is unknown."
+                f"The effect {key!r} took place; what it returned could not be stored, so its end is unknown."
             )
             raise
-        self.save("finished", {"key": key, "result": stored})
         return copied(stored)
 
     def stopped(self, key: str) -> None:

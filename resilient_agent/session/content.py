@@ -11,19 +11,32 @@ refused instead, before anything stored is touched.
 from __future__ import annotations
 
 import collections
+import functools
+import inspect
 import json
 import math
 import re
-from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 from resilient_agent.errors import NotStorable
 
-__all__ = ["copied", "plain", "write"]
+__all__ = ["Message", "Model", "copied", "is_model", "plain", "several", "write"]
 
 T = TypeVar("T")
+
+
+class Model(Protocol):
+    """A pydantic model, such as the SDKs' messages are."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """Its fields as a dict."""
+
+
+Message = Mapping[str, Any] | Model
+"""What may be saved as a message."""
 
 DEPTH_LIMIT: Final = 200
 """Levels of nesting: no message needs more, and a value that contains itself has no end."""
@@ -93,6 +106,26 @@ def copied(value: T) -> T:
     return copy
 
 
+def is_model(value: Any) -> bool:
+    """Whether a value is a pydantic model, or one that dumps itself like one."""
+    return callable(getattr(type(value), "model_dump", None))
+
+
+def several(messages: Iterable[Any], advice: str) -> list[Any]:
+    """The messages, in a list of their own.
+
+    Args:
+        messages: the messages.
+        advice: what to do where it is one message in place of a list.
+
+    Raises:
+        TypeError: it is one message, or a text: its keys or letters would be taken for messages.
+    """
+    if isinstance(messages, Mapping | str | bytes) or is_model(messages):
+        raise TypeError(f"a list of messages is due, not one {type(messages).__name__}: {advice}")
+    return list(messages)
+
+
 def _plain(value: Any, depth: int) -> Any:
     kind = type(value)
     if kind is str:
@@ -129,7 +162,7 @@ def _plain_subclass(value: Any, depth: int) -> Any:
         return _plain(dict(value), depth)
     if isinstance(value, list | tuple):
         return _plain(list(value), depth)
-    if callable(getattr(type(value), "model_dump", None)):
+    if is_model(value):
         return _plain(_dump_model(value), depth)
     raise _refusal(_advice(value))
 
@@ -147,7 +180,7 @@ def _place(value: Any, depth: int) -> str:
     if depth >= DEPTH_LIMIT:
         return ""
     try:
-        children = _dump_model(value) if callable(getattr(type(value), "model_dump", None)) else value
+        children = _dump_model(value) if is_model(value) else value
     except NotStorable as refused:
         return refused.path  # the model's dump knows its own inside
     steps: Iterable[tuple[str, Any]] = ()
@@ -168,19 +201,42 @@ def _refusal(reason: str) -> NotStorable:
 
 
 def _dump_model(model: Any) -> Any:
-    """A pydantic model's own JSON dump, without the fields that nobody set and that say nothing.
+    """A pydantic model's own JSON dump, as its service takes it.
 
-    The SDKs' answers carry many of those, and services refuse nulls that they do not know.
+    Under the names that the service knows (`async`, where the field is `async_`), without what an SDK keeps for its
+    caller (`parsed_arguments`), and without the fields that nobody set and that say nothing: the SDKs' answers
+    carry many of those, and services refuse nulls that they do not know.
     """
     try:
-        fields = getattr(type(model), "model_fields", {})
-        empty = {name for name in fields if name not in model.model_fields_set and getattr(model, name, None) is None}
-        _refuse_loss(model.model_dump(exclude=empty), "")  # the JSON dump would make null of them
-        return model.model_dump(mode="json", exclude=empty)
+        dump = functools.partial(_dump, model, exclude=_left_out(model), by_alias=True)
+        _refuse_loss(dump(), "")  # the JSON dump would make null of them
+        return dump(mode="json")
     except NotStorable:
         raise
     except Exception as error:
         raise _refusal(f"{type(model).__name__} could not dump itself: {type(error).__name__}: {error}") from error
+
+
+def _left_out(model: Any) -> dict[Any, Any]:
+    """The fields that are not stored, as pydantic's `exclude=` has it."""
+    fields = getattr(type(model), "model_fields", {})
+    given = getattr(model, "model_fields_set", fields)
+    empty = [name for name in fields if name not in given and getattr(model, name, None) is None]
+    unsent = getattr(model, "__api_exclude__", None) or {}  # the OpenAI and Anthropic SDKs' word for it
+    return {**dict.fromkeys(empty, True), **(unsent if isinstance(unsent, dict) else dict.fromkeys(unsent, True))}
+
+
+def _dump(model: Any, **options: Any) -> Any:
+    """What its dump gives, with those of the options that it takes: not everything that has one is pydantic's."""
+    taken = _parameters(type(model).model_dump)
+    return model.model_dump(**{name: value for name, value in options.items() if taken is None or name in taken})
+
+
+@functools.lru_cache(maxsize=256)
+def _parameters(dump: Callable[..., Any]) -> frozenset[str] | None:
+    """The names of a function's parameters; None where it takes any."""
+    found = inspect.signature(dump).parameters.values()
+    return None if any(each.kind is each.VAR_KEYWORD for each in found) else frozenset(each.name for each in found)
 
 
 def _refuse_loss(value: Any, path: str) -> None:

@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 import anyio
 
 from resilient_agent import clock
+from resilient_agent.session._calling import check_call, check_plain, name_of, refuse_coroutine
 from resilient_agent.session._core import NOT_GIVEN, Core
 from resilient_agent.session._crossing import decided
-from resilient_agent.session.content import copied
+from resilient_agent.session.content import Message, Model, copied
 from resilient_agent.session.effects import Effect
 from resilient_agent.session.history import Interruption
 from resilient_agent.session.pending import Pending, pending_of
@@ -24,8 +25,6 @@ from resilient_agent.session.record import Damage
 from resilient_agent.session.window import window
 
 __all__ = ["AsyncSession", "Message", "Session"]
-
-Message = Mapping[str, Any]
 
 
 class _Face:
@@ -160,7 +159,7 @@ class Session(_Face):
         """Put these messages in place of all that were saved, for example after summing up a long history."""
         self._core.save("replaced", {"messages": self._core.all_taken(messages)})
 
-    def set_extra(self, extra: Mapping[str, Any]) -> None:
+    def set_extra(self, extra: Mapping[str, Any] | Model) -> None:
         """Save state of your own beside the messages (a plan, a cursor, a budget), in place of what was there."""
         self._core.save("extra", {"extra": self._core.taken(extra)})
 
@@ -174,13 +173,15 @@ class Session(_Face):
         Args:
             key: what tells this effect from every other of the conversation, such as the tool call's id.
             fn: what to call; its result has to be storable as JSON, and comes back as JSON has it.
-            args: with what.
+            args: with what; keyword arguments go by `functools.partial`.
             may_repeat: it does no harm twice, so run it again where its outcome is unknown.
 
         Raises:
             OutcomeUnknown: it had started, and what it came to is not known; also where `fn` had raised.
                 `resolve` says how to go on.
+            TypeError: `fn` cannot be called with these arguments, or is a coroutine function; nothing is written.
             NotStorable: the result is no JSON; the effect has taken place.
+            StorageError, and what `redact=` raises: with a note where the effect has taken place.
             And what `fn` raises.
 
         Example:
@@ -192,11 +193,15 @@ class Session(_Face):
             {'paid': 5}
             {'paid': 5}
         """
-        done = self._core.start(key, _name(fn), args, may_repeat=may_repeat)
+        check_call(fn, args)
+        check_plain(fn)
+        done = self._core.start(key, name_of(fn), args, may_repeat=may_repeat)
         if done is not None:
             return done.result
         try:
-            return self._core.finish(key, fn(*args))
+            result = fn(*args)
+            refuse_coroutine(key, fn, result)
+            return self._core.finish(key, result)
         finally:
             self._core.stopped(key)
 
@@ -243,7 +248,7 @@ class AsyncSession(_Face):
         fields = {"messages": self._core.all_taken(messages)}
         return self._in_turn(lambda: self._core.save("replaced", fields))
 
-    def set_extra(self, extra: Mapping[str, Any]) -> Coroutine[Any, Any, None]:
+    def set_extra(self, extra: Mapping[str, Any] | Model) -> Coroutine[Any, Any, None]:
         """Save state of your own beside the messages; see `Session.set_extra`."""
         fields = {"extra": self._core.taken(extra)}
         return self._in_turn(lambda: self._core.save("extra", fields))
@@ -253,10 +258,11 @@ class AsyncSession(_Face):
 
         `fn` may be a coroutine function.
         """
+        check_call(fn, args)
         core = self._core
         async with self._turn():
             done = await decided(
-                lambda: core.start(key, _name(fn), args, may_repeat=may_repeat), undo=lambda _: core.stopped(key)
+                lambda: core.start(key, name_of(fn), args, may_repeat=may_repeat), undo=lambda _: core.stopped(key)
             )
         if done is not None:
             return done.result
@@ -285,10 +291,3 @@ class AsyncSession(_Face):
         loop = clock.event_loop()
         turn = self._turns.get(loop)
         return self._turns.setdefault(loop, anyio.Lock(fast_acquire=True)) if turn is None else turn
-
-
-def _name(fn: Callable[..., Any]) -> str:
-    """The function's name, behind partials."""
-    while (inner := getattr(fn, "func", None)) is not None:
-        fn = inner
-    return str(getattr(fn, "__qualname__", type(fn).__qualname__))

@@ -64,7 +64,7 @@ class Options(TypedDict, total=False):
     """The arguments of `session_guard` that are seldom given; they are explained there."""
 
     max_resumes: int | None
-    resume_within: float | None
+    resume_within: float | datetime.timedelta | None
     wait: float
     durability: Durability | None
     repair: str | None
@@ -100,7 +100,7 @@ def session_guard(
         max_resumes: how often in a row a session is resumed that crashes each time without getting any
             further; 3 by default, None for no limit. An answer that is saved and a clean end begin the count
             anew; Ctrl-C, a cancellation, SIGTERM and a deferral are no crashes.
-        resume_within: seconds after which an interrupted conversation is not gone on with any more: an
+        resume_within: seconds, or a timedelta, after which an interrupted conversation is not gone on with any more: an
             empty one begins, and a warning is logged.
         wait: seconds to wait for a session that somebody else holds, or that is deferred; 0 by default.
         durability: of files: `"power"` (an acknowledged save survives a power cut) or `"process"` (it survives

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from resilient_agent.session.content import is_model, plain
 from resilient_agent.session.dialects import OUTCOME_UNKNOWN, dialect_for, history_of
 
 __all__ = ["OUTCOME_UNKNOWN", "repair_messages"]
@@ -33,7 +34,8 @@ def repair_messages(messages: Iterable[Any], dialect: str = "auto") -> list[dict
 
     Args:
         messages: the history, in the provider's own JSON. It is not changed; messages that need no
-            repair are in the result themselves, not as copies.
+            repair are in the result themselves, not as copies. Pydantic models, such as the SDKs' messages and
+            blocks, are in the result as their JSON.
         dialect: `"openai-chat"`, `"openai-responses"`, `"anthropic"`, or `"auto"` to go by the messages.
 
     Returns:
@@ -42,6 +44,7 @@ def repair_messages(messages: Iterable[Any], dialect: str = "auto") -> list[dict
     Raises:
         ValueError: there is no dialect of that name.
         TypeError: `messages` is one message or a text, not a list.
+        NotStorable: a model that is no JSON.
 
     Example:
         >>> call = {"id": "call_1", "type": "function", "function": {"name": "pay", "arguments": "{}"}}
@@ -56,5 +59,20 @@ def repair_messages(messages: Iterable[Any], dialect: str = "auto") -> list[dict
         tool [resilient_agent] outcome unknown
         user Are you still there?
     """
-    history = history_of(messages)
+    if is_model(messages):  # one message: its fields would be taken for messages
+        raise TypeError(f"messages is a {type(messages).__name__}: pass a list of messages")
+    history = [_dumped(message) for message in history_of(messages)]
     return dialect_for(dialect, history).repair(history)
+
+
+def _dumped(message: Any) -> Any:
+    """A message without models: those of the SDKs, or dicts that hold blocks or calls of theirs."""
+    if is_model(message):
+        return plain(message)
+    if isinstance(message, dict) and any(_holds_models(value) for value in message.values()):
+        return {name: plain(value) if _holds_models(value) else value for name, value in message.items()}
+    return message
+
+
+def _holds_models(value: Any) -> bool:
+    return is_model(value) or (isinstance(value, list) and any(is_model(each) for each in value))

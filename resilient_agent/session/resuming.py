@@ -24,7 +24,7 @@ class Terms:
 
     resume: Resume = True
     max_resumes: int | None = 3
-    resume_within: float | None = None
+    resume_within: float | datetime.timedelta | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.resume, bool) or self.resume == "force"):
@@ -35,7 +35,7 @@ class Terms:
             raise TypeError(f"max_resumes is a number of resumes, or None for no limit, not {self.max_resumes!r}")
         if self.max_resumes is not None and self.max_resumes < 0:
             raise ValueError(f"max_resumes must not be negative, not {self.max_resumes}")
-        if self.resume_within is not None and not self.resume_within > 0:
+        if self.resume_within is not None and not _seconds(self.resume_within) > 0:
             raise ValueError(f"resume_within must be above 0 seconds, not {self.resume_within!r}")
 
     def begins_afresh(self, history: History, session_id: str, now: datetime.datetime) -> bool:
@@ -64,7 +64,15 @@ class Terms:
         """Whether it ended too long ago to go on with."""
         if self.resume_within is None:
             return False
-        return now - interruption.at > datetime.timedelta(seconds=self.resume_within)
+        return (now - interruption.at).total_seconds() > _seconds(self.resume_within)
+
+
+def _seconds(within: float | datetime.timedelta) -> float:
+    if isinstance(within, datetime.timedelta):
+        return within.total_seconds()
+    if isinstance(within, bool) or not isinstance(within, int | float):
+        raise TypeError(f"resume_within is seconds, a timedelta, or None for no limit, not {within!r}")
+    return within
 
 
 def _reason(interruption: Interruption) -> str:

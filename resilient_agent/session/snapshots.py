@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from resilient_agent import clock
+from resilient_agent.errors import NotStorable
 from resilient_agent.session._crossing import decided
-from resilient_agent.session.content import plain, write
+from resilient_agent.session.content import Message, plain, several, write
 from resilient_agent.session.history import interruption_fields
 from resilient_agent.session.stores.file import FileLog, FileStore
 
@@ -46,10 +47,10 @@ class ConversationRecovery:
     """
 
     def __init__(self, snapshot_dir: str | os.PathLike[str] | None = None) -> None:
-        self._store = FileStore(snapshot_dir)
+        self._store = FileStore(None if snapshot_dir is None else os.path.expanduser(snapshot_dir))  # noqa: PTH111
 
     async def save_snapshot(
-        self, session_id: str, messages: Iterable[Mapping[str, Any]], extra: Mapping[str, Any] | None = None
+        self, session_id: str, messages: Iterable[Message], extra: Mapping[str, Any] | None = None
     ) -> bool:
         """Store the conversation as it is now; on the disk when this returns.
 
@@ -57,11 +58,13 @@ class ConversationRecovery:
             True. What cannot be stored is an error, and the snapshot before it stays.
 
         Raises:
-            NotStorable: something in it is no JSON.
+            NotStorable: something in it is no JSON, or no message.
+            TypeError: it is one message or a text, not a list.
             SessionBusy: a guard or another process holds the session.
             StorageError: the disk refused.
         """
-        stored, extra_stored = plain(list(messages)), plain(dict(extra or {}))
+        stored = [_message(each, f"$[{place}]") for place, each in enumerate(several(messages, "put it into a list"))]
+        extra_stored = plain(dict(extra or {}))
         await decided(lambda: self._save(session_id, stored, extra_stored))
         return True
 
@@ -215,6 +218,13 @@ class ConversationRecovery:
             logger.warning("%s is no snapshot that can be read (%s); it is left as it is", path, type(error).__name__)
             return None
         return snapshot
+
+
+def _message(value: Any, path: str) -> Any:
+    stored = plain(value, path)
+    if not isinstance(stored, dict):
+        raise NotStorable(path, f"a dict or a pydantic model is due here, not a {type(value).__name__}")
+    return stored
 
 
 def _record(log: FileLog, messages: list[Any], extra: Snapshot) -> None:

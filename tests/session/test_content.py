@@ -176,6 +176,46 @@ def test_an_openai_message_comes_back_as_a_message():
     assert set(stored) == {"role", "content", "tool_calls"}
 
 
+class Amount(pydantic.BaseModel):
+    amount: int
+
+
+def test_an_sdks_field_is_stored_under_the_name_that_its_service_knows():
+    """A field that Python cannot call `async` comes back as the service sent it, and the model can read it."""
+    said = {"type": "function_call", "call_id": "c1", "name": "pay", "arguments": "{}", "async": True}
+    call = openai.types.responses.ResponseFunctionToolCall.model_validate(said)
+    assert decode(encode(call)) == said
+    assert decode(encode({"output": [call]})) == {"output": [said]}
+
+
+def test_what_an_sdk_keeps_for_its_caller_is_not_stored():
+    """The SDKs say which fields are not to be sent back, and services refuse those: they are left out."""
+    said = {"type": "function_call", "call_id": "c1", "name": "pay", "arguments": '{"amount": 5}'}
+    call = openai.types.responses.ParsedResponseFunctionToolCall.model_validate(
+        {**said, "parsed_arguments": Amount(amount=5)}
+    )
+    assert decode(encode(call)) == said
+    text = {"type": "output_text", "text": '{"amount": 5}', "annotations": []}
+    said = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [text]}
+    message = openai.types.responses.ParsedResponseOutputMessage[Amount].model_validate(
+        {**said, "content": [{**text, "parsed": {"amount": 5}}]}
+    )
+    stored = decode(encode(message))
+    assert "parsed" not in stored["content"][0]
+    assert stored["content"][0]["text"] == text["text"]
+
+
+@pytest.mark.parametrize(
+    "parameters", ["self", "self, mode='python'", "self, *, exclude=None", "self, **options"], ids=str
+)
+def test_a_model_whose_dump_takes_less_is_stored_too(parameters):
+    """What is no model of pydantic's is asked only for what it can do."""
+    scope = {}
+    exec(f"def model_dump({parameters}): return {{'role': 'user', 'content': 'hi'}}", scope)
+    model = type("Fake", (), {"model_dump": scope["model_dump"]})
+    assert plain([model()]) == [{"role": "user", "content": "hi"}]
+
+
 def test_an_anthropic_answer_comes_back_as_an_answer():
     """The anthropic SDK's message survives with text and tool-use blocks."""
     message = anthropic.types.Message.model_validate(

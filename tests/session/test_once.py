@@ -2,11 +2,12 @@
 
 import functools
 import time
+import unittest.mock
 
 import anyio
 import pytest
 
-from resilient_agent import NotStorable, OutcomeUnknown, current_attempt, resilient, session_guard
+from resilient_agent import NotStorable, OutcomeUnknown, StorageFull, current_attempt, resilient, session_guard
 from resilient_agent.testing import no_waiting
 
 
@@ -432,3 +433,129 @@ def test_a_call_outside_of_all_guards_has_a_key_of_its_own(store):
     assert charge(5) != inside
     outside = [charge(5), charge(5)]
     assert len({inside, *outside}) == 3
+
+
+# -- what cannot be called, and what cannot be stored ---------------------------------------------
+
+
+async def test_a_mock_is_a_function_like_any_other(enter):
+    """Every attribute that is asked of a mock is there, its `func` too: the search for a name ends all the same."""
+
+    async def body(face):
+        assert await face.once("a", unittest.mock.Mock(return_value="ok"), 5) == "ok"
+        assert face.session.effects["a"].name == "Mock"
+
+    await enter(body)
+
+
+def transfer(amount, *, to="Bob"):
+    return [amount, to]
+
+
+@pytest.mark.parametrize(
+    ("fn", "args"),
+    [
+        (5, ()),
+        (None, (5,)),
+        (transfer, ()),
+        (transfer, (5, "Ann")),
+        (functools.partial(transfer, 5), (6,)),
+        (functools.partial(transfer, by="Ann"), (5,)),
+    ],
+)
+async def test_what_cannot_be_called_like_this_is_not_started(enter, fn, args):  # B60
+    """A TypeError before anything is written: an effect that cannot begin has no unknown end."""
+
+    async def body(face):
+        with pytest.raises(TypeError, match="once"):
+            await face.once("a", fn, *args)
+        assert face.session.effects == {}
+        assert await face.once("a", transfer, 5) == [5, "Bob"]
+
+    await enter(body)
+
+
+async def test_a_decorator_may_hand_in_an_argument(enter):
+    """What counts is what is called, and not the function that it wraps."""
+
+    @functools.wraps(transfer)
+    def with_amount():
+        return transfer(5)
+
+    async def body(face):
+        assert await face.once("a", with_amount) == [5, "Bob"]
+        assert await face.once("b", max, 5, 6) == 6, "some functions tell no signature"
+
+    await enter(body)
+
+
+async def later(amount):
+    return amount
+
+
+class Later:
+    async def __call__(self, amount):
+        return amount
+
+
+@pytest.mark.parametrize("fn", [later, functools.partial(later), Later(), functools.partial(Later())])
+def test_a_coroutine_function_in_a_plain_session_is_not_started(store, fn):  # B60
+    """Nobody could await it: a TypeError that says how, before anything is written."""
+    with session_guard("ticket-42", store=store) as session:
+        with pytest.raises(TypeError, match="coroutine function: enter the guard with `async with`"):
+            session.once("a", fn, 5)
+        assert session.effects == {}
+
+
+def test_a_coroutine_that_comes_back_in_a_plain_session_is_told(store):
+    """It is no result, nothing claims that the effect took place, and Python has nothing to warn of."""
+    with session_guard("ticket-42", store=store) as session:
+        with pytest.raises(TypeError, match="gave a coroutine, which nobody awaits") as refused:
+            session.once("a", lambda: later(5))
+        assert not hasattr(refused.value, "__notes__")
+        with pytest.raises(OutcomeUnknown):
+            session.once("a", lambda: later(5))
+
+
+async def test_a_result_that_finds_no_room_is_told(enter, monkeypatch):  # B60
+    """The disk is full when the effect has taken place: the error says so, and it is not run again."""
+    charge, full = Counted(), StorageFull(28, "No space left on device")
+
+    async def body(face):
+        log = face.session._core.log
+        append = log.append
+
+        def refusing(kind, fields):
+            if kind == "finished":
+                raise full
+            append(kind, fields)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(log, "append", refusing)
+            with pytest.raises(StorageFull) as raised:
+                await face.once("a", charge)
+        assert "'a' took place" in raised.value.__notes__[0]
+        with pytest.raises(OutcomeUnknown):
+            await face.once("a", charge)
+        await face.resolve("a", result="paid")
+        assert await face.once("a", charge) == "paid"
+
+    await enter(body)
+    assert len(charge.calls) == 1
+
+
+async def test_a_result_that_cannot_be_redacted_is_told(enter):  # B55 B60
+    """What the redactor raises says that the effect took place; what it raises of an argument does not."""
+
+    def redact(value):
+        raise LookupError
+
+    async def body(face):
+        with pytest.raises(LookupError) as raised:
+            await face.once("a", Counted("secret"))
+        assert "'a' took place" in raised.value.__notes__[0]
+        with pytest.raises(LookupError) as raised:
+            await face.once("b", Counted(), "argument")
+        assert not hasattr(raised.value, "__notes__")
+
+    await enter(body, redact=redact)

@@ -42,6 +42,16 @@ TOKENS = {  # made up, in the forms that the services document
     "xAI": "xai-0123456789abcdefghijklmnopqrstuvwxyz0123456789",
     "Slack bot": "xoxb-123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx",
     "Slack user": "xoxp-123456789012-123456789012-123456789012-0123456789abcdef",
+    "Stripe": "sk_live_51H8xYzABCDEFGHIJKLMNOPQRST",
+    "Stripe restricted": "rk_test_51H8xYzABCDEFGHIJKLMNOPQRST",
+    "GitLab": "glpat-abcdefghij1234567890",
+    "npm": "npm_abcdefghijklmnopqrstuvwxyz0123456789",
+    "PyPI": "pypi-AgEIcHlwaS5vcmcCJDAwMDAwMDAwLTAwMDA",
+    "SendGrid": "SG.abcdefghijklmnopqrstuv.ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcdefg",
+    "Perplexity": "pplx-0123456789abcdef0123456789abcdef",
+    "Replicate": "r8_0123456789abcdef0123456789abcdef01234",
+    "Google OAuth": "ya29.a0AfH6SMBx1234567890abcdefghijkl",
+    "PEM": "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEpAIBAAKCAQEA7/+b=\n-----END RSA PRIVATE KEY-----",
     "JWT": JWT,
 }
 PASSWORD = "correct-horse-7"
@@ -131,7 +141,9 @@ NAMES = [
     "api_key", "apiKey", "api-key", "API_KEY", "Authorization", "authorization", "Proxy-Authorization", "x-api-key",
     "X-Goog-Api-Key", "X-Amz-Security-Token", "OPENAI_API_KEY", "anthropic_api_key", "access_token", "accessToken",
     "refresh_token", "client_secret", "password", "Password", "passwd", "secret", "secret_key", "SecretAccessKey",
-    "SessionToken", "private_key", "Cookie", "Set-Cookie",
+    "SessionToken", "private_key", "Cookie", "Set-Cookie", "db_password", "DB_PASSWORD", "PGPASSWORD", "dbPassword",
+    "token", "auth_token", "authToken", "GITHUB_TOKEN", "slack_token", "webhook_secret", "passphrase", "ssh_private_key",
+    "STRIPE_API_KEY",
 ]  # fmt: skip
 
 
@@ -186,6 +198,73 @@ def test_secrets_that_are_met_in_the_field_are_found(value, secret):  # B55
     assert secret not in json.dumps(redact_secrets(value))
 
 
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("export DB_PASSWORD=hunter2; psql", f"export DB_PASSWORD={REDACTED}; psql"),
+        ("PASSWORD=mypassword", f"PASSWORD={REDACTED}"),
+        ("PGPASSWORD=hunter2secret psql", f"PGPASSWORD={REDACTED} psql"),
+        ("MYSQL_ROOT_PASSWORD='hunter2 secret' x", f"MYSQL_ROOT_PASSWORD='{REDACTED}' x"),
+        ("GITHUB_TOKEN=abcdefgh", f"GITHUB_TOKEN={REDACTED}"),
+        ("MY_API_KEY=hunter2", f"MY_API_KEY={REDACTED}"),
+        ("login(password=\"it's me\", user='ada')", f"login(password=\"{REDACTED}\", user='ada')"),
+        ("connect(auth_token=abc12345)", f"connect(auth_token={REDACTED})"),
+        ("DB_PASSWORD: hunter2secret\nport: 5432", f"DB_PASSWORD: {REDACTED}\nport: 5432"),
+        ("aws_secret_access_key = wJalrXUt/K7MDENG", f"aws_secret_access_key = {REDACTED}"),
+        ("postgres://ada:hunter2secret@db:5432/agents", f"postgres://ada:{REDACTED}@db:5432/agents"),
+        ("redis://:p@ss@db:6379/0", f"redis://:{REDACTED}@db:6379/0"),
+        ('{"password": "hunter2 secret word", "n": 1}', f'{{"password": "{REDACTED}", "n": 1}}'),
+        ("{'db_password': 'a b', 'n': 1}", f"{{'db_password': '{REDACTED}', 'n': 1}}"),
+        ('{"token": "abcd1234", "token_count": "5"}', f'{{"token": "{REDACTED}", "token_count": "5"}}'),
+        (f"key: {TOKENS['PEM'][:32]}{'A' * 64}\n{'B' * 64} cut", f"key: {REDACTED} cut"),
+    ],
+)  # fmt: skip
+def test_a_name_that_ends_like_one_of_a_secret_tells_it(text, redacted):  # B55
+    """Variables of the environment, settings, addresses of databases, and fields of JSON, quoted up to the quote."""
+    assert redact_secrets(text) == redacted
+
+
+@given(st.text(min_size=1), st.booleans())
+@example('a "b" \\ c', True)
+@example("\\", False)
+@settings(deadline=None, max_examples=200)
+def test_a_quoted_password_goes_whole_and_json_stays_json(password, deep):  # B55 B56
+    """Whatever it is made of, also one level deep, as in a call's arguments inside of a message's text."""
+    fields = {"db_password": password, "n": 1}
+    text = json.dumps({"arguments": json.dumps(fields)} if deep else fields)
+    made = json.loads(redact_secrets(text))
+    made = json.loads(made["arguments"]) if deep else made
+    assert made == {"db_password": REDACTED, "n": 1}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"max_tokens": 5, "total_tokens": 7, "token": 5, "prompt_tokens": "12"},
+        {"token": "hello", "logprob": -0.1, "bytes": [104]},
+        {"next_page_token": "CAUQAA12345", "NextToken": "abc12345", "pageToken": "x", "eos_token": "</s>"},
+        {"cost_per_token": "0.01", "password_policy": "long", "tokenizer": "cl100k", "secretary": "Ada"},
+        {"required": ["auth_token", "user"], "properties": {"auth_token": {"type": "string"}}},
+        {"id": "token", "tool_call_id": "sk_live_51H8xYzABCDEFGHIJKLMNOPQRST"},
+        "max_tokens=4096, total_tokens=12345678",
+        '{"max_tokens": 4096, "next_page_token": "CAUQAA12345", "token": "hello"}',
+        "login(password=None, token=tokenizer, pad_token=tokenizer2.eos_token)",
+        "password = getpass.getpass()",
+        "Client(api_key=self._api_key, admin_api_key=api_key, secret=client_secret, password=password)",
+        "if password==expected and secret != other:",
+        "postgres://ada:{password}@db, postgres://ada:$PGPASSWORD@db, http://localhost:8080/@scope/x",
+        "token: str, secret: bytes32, password: the usual one",
+        '["password=", "b", "token="]',
+        '{"a": "password=", "b": "secret="}',
+        "a PEM file begins with -----BEGIN PRIVATE KEY----- and ends",
+    ],
+    ids=str,
+)
+def test_what_only_looks_like_a_secret_stays(value):  # B51 B56
+    """Counts of tokens, places in listings, schemas, ids and programs: an agent needs those as they are."""
+    assert redact_secrets(value) == value
+
+
 # -- what is left ---------------------------------------------------------------------------------
 
 WORDS = re.findall(
@@ -224,7 +303,7 @@ INNOCENT = st.one_of(
         ]
     ),
 )  # fmt: skip
-PLAIN_NAMES = st.sampled_from(["role", "content", "name", "key", "token", "tokens", "usage", "max_tokens", "n", ""])
+PLAIN_NAMES = st.sampled_from(["role", "content", "name", "key", "tokens", "usage", "max_tokens", "n", ""])
 
 
 def nested(texts):
@@ -264,9 +343,14 @@ def test_ordinary_words_and_code_are_left_as_they_are(text):  # B51
     assert redact_secrets(text) == text
 
 
+def _token(name):  # the tokens themselves would make the strategy's repr too long for Hypothesis
+    return TOKENS[name]
+
+
 MIXED = st.lists(
     st.one_of(
-        st.sampled_from([*TOKENS.values(), "Bearer ", "basic ", "?key=", "&password=", " api_key=", ".", "-", "_", "=", '"', "\\"]),
+        st.sampled_from(list(TOKENS)).map(_token),
+        st.sampled_from(["Bearer ", "basic ", "?key=", "&password=", " api_key=", ".", "-", "_", "=", '"', "\\"]),
         st.sampled_from([REDACTED, "sk-", "eyJ", "ghp_", "xoxb-", "AKIA", PASSWORD]),
         INNOCENT,
         st.text(max_size=10),
@@ -335,6 +419,13 @@ def test_arguments_of_a_call_stay_json(command):  # B56
             "-eyJaaaaaaaaa" * 10_000,
             id="beginnings of a JWT",
         ),
+        pytest.param("-----BEGIN PRIVATE KEY-----" * 30_000, id="beginnings of a key"),
+        pytest.param("'password':'" * 80_000, id="beginnings of a field"),
+        pytest.param('\\"password\\":\\"' * 60_000, id="beginnings of a deep field"),
+        pytest.param("password='" * 100_000, id="beginnings of an assignment"),
+        pytest.param("://a:" * 200_000, id="beginnings of an address"),
+        pytest.param("password:        " * 60_000, id="beginnings of a setting"),
+        pytest.param("'" + "a" * 1_000_000, id="a long name"),
     ],
     ids=lambda text: text[:8].strip(),
 )

@@ -1,6 +1,7 @@
 """On what terms a session is resumed: how often, how late, not before when, and what for."""
 
 import datetime
+import math
 import os
 import signal
 import textwrap
@@ -141,6 +142,10 @@ def test_a_killed_process_counts_as_a_crash(store, start):  # B12 B22
         ({"max_resumes": -1}, ValueError),
         ({"max_resumes": 2.5}, TypeError),
         ({"resume_within": 0}, ValueError),
+        ({"resume_within": float("nan")}, ValueError),
+        ({"resume_within": datetime.timedelta(0)}, ValueError),
+        ({"resume_within": "1h"}, TypeError),
+        ({"resume_within": True}, TypeError),
         ({"wait": -1}, ValueError),
         ({"wait": "long"}, TypeError),
         ({"repair": "gemini"}, ValueError),
@@ -173,6 +178,40 @@ def test_what_ended_long_ago_is_not_gone_on_with(store, later, caplog):
     later(10**6)
     with session_guard("ticket-42", store=store, resume_within=3600, resume="force") as session:
         assert session.resumed
+
+
+@pytest.mark.parametrize(
+    ("within", "resumed"),
+    [
+        (math.inf, True),
+        (1e15, True),
+        (datetime.timedelta.max, True),
+        (datetime.timedelta(hours=1), False),
+        (datetime.timedelta(hours=2), True),
+    ],
+)
+def test_how_late_is_said_in_seconds_or_as_a_timedelta(store, later, within, resumed):
+    """An age that nothing reaches is never too late."""
+    crash(store)
+    later(3601)
+    assert crash(store, resume_within=within)[0] is resumed
+
+
+@pytest.mark.parametrize("older_than", [math.inf, 1e15, datetime.timedelta.max])
+def test_nothing_is_older_than_all_time(store, later, older_than):
+    """An age that nothing reaches removes nothing."""
+    crash(store)
+    later(10**6)
+    assert prune_sessions(older_than=older_than, status="interrupted", store=store) == []
+
+
+@pytest.mark.parametrize("older_than", ["30d", None, True])
+def test_an_age_that_is_none_is_refused(store, older_than):
+    """The text says what is one, and nothing is removed."""
+    crash(store)
+    with pytest.raises(TypeError, match="older_than is seconds or a timedelta"):
+        prune_sessions(older_than=older_than, status="interrupted", store=store)
+    assert len(list(store.scan())) == 1
 
 
 def test_old_sessions_are_pruned_as_told_and_never_live_ones(store, later):  # B64

@@ -8,6 +8,7 @@ import time
 
 import anyio
 import pytest
+from openai.types.chat import ChatCompletionMessage
 
 from resilient_agent import (
     ConversationRecovery,
@@ -245,6 +246,28 @@ async def test_bad_content_costs_nothing_that_was_saved(recovery, folder, messag
     with pytest.raises(NotStorable):
         await recovery.save_snapshot("new", messages, extra)
     assert list(folder.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [{"role": "user"}, "hello", b"hello", ChatCompletionMessage(role="assistant")],
+    ids=lambda each: type(each).__name__,
+)
+async def test_one_message_in_place_of_a_list_is_refused(recovery, messages):
+    """Else its keys or letters would be the messages; what was saved before stays."""
+    await recovery.save_snapshot("ticket-42", users(2))
+    with pytest.raises(TypeError, match=r"a list of messages is due, not one .*: put it into a list"):
+        await recovery.save_snapshot("ticket-42", messages)
+    assert (await recovery.restore_snapshot("ticket-42"))["messages"] == users(2)
+
+
+async def test_what_is_no_message_is_refused_with_its_place(recovery):
+    """Only dicts and pydantic models are messages, as in a guard."""
+    with pytest.raises(NotStorable, match="a dict or a pydantic model is due here, not a str") as refused:
+        await recovery.save_snapshot("ticket-42", [user(1), "hello"])
+    assert refused.value.path == "$[1]"
+    await recovery.save_snapshot("ticket-42", [ChatCompletionMessage(role="assistant", content="hello")])
+    assert (await recovery.restore_snapshot("ticket-42"))["messages"] == [{"role": "assistant", "content": "hello"}]
 
 
 @on_asyncio

@@ -1,11 +1,23 @@
 """Every store keeps what `stores/base.py` promises; addresses find their store."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 import redis
 from databases import emptied
 from servers import given_servers
 
-from resilient_agent import FileStore, LeasedStore, MemoryStore, PostgresStore, RedisStore
+from resilient_agent import (
+    ConversationRecovery,
+    FileStore,
+    LeasedStore,
+    MemoryStore,
+    PostgresStore,
+    RedisStore,
+    open_store,
+    session_guard,
+)
 from resilient_agent.testing import store_contract
 
 
@@ -48,3 +60,34 @@ MAKERS = {"postgres": in_postgres, "redis": in_redis}
 def test_each_store_keeps_the_contract(promise, make_store):
     """Memory, files, PostgreSQL, Valkey and a cluster of it keep every promise (B28-B35, B49, B52)."""
     promise(make_store)
+
+
+@pytest.mark.parametrize(
+    ("store", "error", "text"),
+    [
+        (MemoryStore, TypeError, r"store is the class MemoryStore: make one, MemoryStore\(...\)"),
+        ("", ValueError, "names no folder: is the variable"),
+    ],
+)
+def test_what_is_no_store_is_refused_with_what_to_do(store, error, text):
+    """A class in place of a store, and a variable that was not set."""
+    with pytest.raises(error, match=text):
+        open_store(store)
+    with pytest.raises(error, match=text):
+        session_guard("ticket-42", store=store)
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
+    """Where no shell has put it in: as `store=`, in both variables of the environment, and for snapshots."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert open_store("~/agents").folder == tmp_path / "agents"
+    assert open_store(Path("~/agents")).folder == tmp_path / "agents"
+    assert open_store("~nobody-of-this-name").folder == tmp_path / "~nobody-of-this-name"
+    monkeypatch.setenv("RESILIENT_AGENT_HOME", "~/state")
+    monkeypatch.delenv("RESILIENT_AGENT_STORE", raising=False)
+    assert open_store().folder == FileStore().folder == tmp_path / "state" / "sessions"
+    monkeypatch.setenv("RESILIENT_AGENT_STORE", "~/stored")
+    assert open_store().folder == tmp_path / "stored"
+    asyncio.run(ConversationRecovery("~/snapshots").save_snapshot("ticket-42", []))
+    assert (tmp_path / "snapshots").is_dir()

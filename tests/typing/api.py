@@ -11,7 +11,7 @@ import datetime
 import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from pathlib import Path
-from typing import Any, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 import tenacity
 
@@ -64,6 +64,11 @@ from resilient_agent import (
     wait_by_error,
 )
 from resilient_agent.session.guard import SessionGuard
+
+if TYPE_CHECKING:
+    from anthropic.types import Message
+    from openai.types.chat import ChatCompletion, ChatCompletionUserMessageParam
+    from openai.types.responses import Response
 
 # -- functions ---------------------------------------------------------------------------------
 
@@ -192,6 +197,27 @@ assert_type(with_strategies(), int)
 # -- sessions ------------------------------------------------------------------------------------
 
 
+class SomeModel:
+    """As pydantic has it."""
+
+    def model_dump(self, *, mode: str = "python", by_alias: bool | None = None) -> dict[str, Any]:
+        return {"mode": mode, "by_alias": by_alias}
+
+
+model = SomeModel()
+
+
+def of_the_sdks(
+    session: Session, reply: ChatCompletion, user: ChatCompletionUserMessageParam, response: Response, answer: Message
+) -> None:
+    session.append(user)
+    session.append(reply.choices[0].message)
+    session.extend(response.output)
+    session.replace([user, reply.choices[0].message])
+    session.append(answer)
+    repair_messages([user, answer])
+
+
 async def sessions() -> None:
     async with session_guard("ticket-42", keep=True) as session:
         assert_type(session, AsyncSession)
@@ -207,11 +233,16 @@ async def sessions() -> None:
         assert_type(session.effects, dict[str, Effect])
         await session.once("charge-1", abs, -5, may_repeat=True)
         await session.resolve("charge-1", skip=True)
+        await session.append(model)
+        await session.extend([model, {"role": "user"}])
+        await session.replace([model])
+        await session.append("hello")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         session.window(first=20)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     with session_guard("ticket-42", store="folder", resume=False) as plain_session:
         assert_type(plain_session, Session)
         plain_session.append({"role": "user", "content": "hello"})
     session_guard("ticket-42", max_resumes=None, resume="force", resume_within=60, wait=5, durability="process")
+    session_guard("ticket-42", resume_within=datetime.timedelta(hours=1))
     session_guard("ticket-42", repair="anthropic", redact=redact_secrets, sigterm=True)
     session_guard("ticket-42", durability="disk")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     session_guard("ticket-42", retries=3)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
@@ -247,6 +278,7 @@ async def stores() -> None:
     assert_type(repair_messages([{"role": "user"}], "openai-responses"), list[dict[str, Any]])
     assert_type(await RetryExecutor().execute_with_retry(awaits, max_retries=1), None)
     assert_type(await RetryExecutor().execute_with_retry(str, 1), str)
+    assert_type(await ConversationRecovery().save_snapshot("ticket-42", [model, {"role": "user"}]), bool)
     assert_type(await ConversationRecovery().restore_snapshot("ticket-42"), dict[str, Any] | None)
 
 

@@ -41,14 +41,14 @@ def open_store(store: SessionStore | str | os.PathLike[str] | None = None, **opt
     shared by all who name it with the same options.
 
     Args:
-        store: a store, which is given back; a folder; or a URL: `postgresql://user@host/database`,
+        store: a store, which is given back; a folder, where `~` is the home folder; or a URL: `postgresql://user@host/database`,
             `redis://host:6379/0`, `rediss://...`, `valkey://...`, `unix:///path/to/socket`. When not given, what
             the environment variable `RESILIENT_AGENT_STORE` says, else the folder that `FileStore()` takes.
         options: for the store: `ttl=`, `patience=` of a database, `durability=` of a folder.
 
     Raises:
         TypeError: it is none of these, or the store does not know an option.
-        ValueError: a URL of a kind that there is no store for, or an option that is out of its range.
+        ValueError: an empty text, a URL of a kind that there is no store for, or an option that is out of its range.
         ImportError: the driver is not installed; the text says the pip line.
 
     Example:
@@ -62,10 +62,15 @@ def open_store(store: SessionStore | str | os.PathLike[str] | None = None, **opt
     """
     if store is None:
         store = os.environ.get(ENVIRONMENT) or None
+    if store == "":
+        raise ValueError('store="" names no folder: is the variable that it comes from set?')
+    if isinstance(store, type):
+        raise TypeError(f"store is the class {store.__name__}: make one, {store.__name__}(...)")
     if isinstance(store, str) and "://" in store:
         return _of_url(store, options)
     if store is None or isinstance(store, str | os.PathLike):
-        return FileStore(store, **options)
+        # A shell would have put the home folder in the place of ~; os.path leaves names alone that nobody has.
+        return FileStore(None if store is None else os.path.expanduser(store), **options)  # noqa: PTH111
     missing = [name for name in _NEEDED if not callable(getattr(store, name, None))]
     if missing:
         raise TypeError(f"store must be a store, a folder or a URL, not {store!r}: it has no {', '.join(missing)}")

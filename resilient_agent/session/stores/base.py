@@ -297,13 +297,21 @@ def prunable(
     """Which sessions `prune` removes.
 
     Raises:
+        TypeError: an age that is none.
         ValueError: a status that is none, or that cannot be removed; a negative age.
     """
     wanted = frozenset([status] if isinstance(status, str) else status)
     if not wanted or not wanted <= _ENDED:
         raise ValueError(f'status names what may go, "closed" or "interrupted" or both, not {status!r}')
-    age = older_than if isinstance(older_than, datetime.timedelta) else datetime.timedelta(seconds=older_than)
-    if age < datetime.timedelta(0):
+    age = _seconds(older_than)
+    if not age >= 0:
         raise ValueError(f"older_than must not be negative, not {older_than!r}")
-    before = now - age
-    return lambda found: found.status in wanted and found.saved_at <= before
+    return lambda found: found.status in wanted and (now - found.saved_at).total_seconds() >= age
+
+
+def _seconds(older_than: float | datetime.timedelta) -> float:
+    if isinstance(older_than, datetime.timedelta):
+        return older_than.total_seconds()
+    if isinstance(older_than, bool) or not isinstance(older_than, int | float):
+        raise TypeError(f"older_than is seconds or a timedelta, such as timedelta(days=30), not {older_than!r}")
+    return older_than

@@ -278,7 +278,7 @@ def _summary(path: Path, ends: _reading.Ends, *, live: bool) -> StoredSession | 
 
 def _default_folder() -> Path:
     home = os.environ.get("RESILIENT_AGENT_HOME")
-    base = Path(home) if home else platformdirs.user_state_path("resilient_agent")
+    base = Path(os.path.expanduser(home)) if home else platformdirs.user_state_path("resilient_agent")  # noqa: PTH111
     return base.absolute() / "sessions"
 
 

@@ -614,3 +614,34 @@ def test_chat_a_quick_look_never_passes_what_needs_repair(data):
 def ids(message):
     """The ids of a message's calls: made together they may share one, and then a look is not enough."""
     return [entry["id"] for entry in message.get("tool_calls") or ()]
+
+
+# -- the SDKs' own objects ------------------------------------------------------------------------
+
+
+def test_an_sdks_message_is_repaired_as_its_json_is():
+    """A model among the messages is a message like any other, and stands in the result as its JSON."""
+    said = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "c", "type": "function", "function": {"name": "pay", "arguments": "{}"}}],
+    }
+    message = openai.types.chat.ChatCompletionMessage.model_validate(said)
+    repaired = repair_messages([said])
+    assert len(repaired) == 2
+    assert repair_messages([message]) == repaired
+    assert repair_messages([{"role": "assistant", "content": None, "tool_calls": message.tool_calls}]) == repaired
+    with pytest.raises(TypeError, match="pass a list of messages"):
+        repair_messages(message)
+
+
+def test_an_sdks_blocks_are_repaired_as_their_json_is():
+    """An Anthropic answer is appended as its content, which is a list of models."""
+    said = {"type": "tool_use", "id": "toolu_1", "name": "pay", "input": {}}
+    history = [{"role": "user", "content": "Pay"}, {"role": "assistant", "content": [said]}]
+    repaired = repair_messages(history)
+    assert len(repaired) == 3
+    assert (
+        repair_messages([history[0], {"role": "assistant", "content": [anthropic.types.ToolUseBlock(**said)]}])
+        == repaired
+    )
