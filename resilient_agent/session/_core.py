@@ -20,7 +20,7 @@ from resilient_agent.session.content import copied, plain, several, write
 from resilient_agent.session.effects import Effect, shown_arguments
 from resilient_agent.session.late import settled
 from resilient_agent.session.redact import IDS
-from resilient_agent.session.repair import repair_messages
+from resilient_agent.session.repair import repaired
 from resilient_agent.session.stores.base import SessionLog
 
 __all__ = ["NOT_GIVEN", "Core", "Redact"]
@@ -83,7 +83,7 @@ class Core:
     def _put_in_order(self) -> None:
         """Store the history as its provider accepts it, where it is not yet."""
         stored = self.log.history.messages
-        if self._repair is not None and (fixed := repair_messages(stored, self._repair)) != stored:
+        if self._repair is not None and (fixed := repaired(stored, self._repair)) != stored:
             self._store(fixed, added=0)
 
     def _store(self, fixed: list[Any], *, added: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from resilient_agent.session.content import is_model, plain
 from resilient_agent.session.dialects import OUTCOME_UNKNOWN, dialect_for, history_of
 
-__all__ = ["OUTCOME_UNKNOWN", "repair_messages"]
+__all__ = ["OUTCOME_UNKNOWN", "repair_messages", "repaired"]
 
 
 def repair_messages(messages: Iterable[Any], dialect: str = "auto") -> list[dict[str, Any]]:
@@ -61,7 +61,11 @@ def repair_messages(messages: Iterable[Any], dialect: str = "auto") -> list[dict
     """
     if is_model(messages):  # one message: its fields would be taken for messages
         raise TypeError(f"messages is a {type(messages).__name__}: pass a list of messages")
-    history = [_dumped(message) for message in history_of(messages)]
+    return repaired([_dumped(message) for message in history_of(messages)], dialect)
+
+
+def repaired(history: list[Any], dialect: str) -> list[Any]:
+    """The same for a history that is known to be JSON, as what is stored is: models need not be looked for."""
     return dialect_for(dialect, history).repair(history)
 
 
