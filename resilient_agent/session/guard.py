@@ -20,6 +20,7 @@ import anyio
 
 from resilient_agent import _scope, clock
 from resilient_agent.classify import ErrorClassifier
+from resilient_agent.classify.chains import leaves
 from resilient_agent.errors import Deferred, SessionBusy, SessionLost
 from resilient_agent.report import report_of
 from resilient_agent.session._core import Core, Redact
@@ -368,13 +369,13 @@ class SessionGuard:
         """End the session as the body ended."""
         core = self._leaving()
         with _second_to(error):
-            core.leave(_ending(None if error is None else _out_of_group(error)), keep=self._keep)
+            core.leave(_ending(_out_of_group(error)), keep=self._keep)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         """End the session as the body ended, whatever is cancelled meanwhile."""
-        core, ended = self._leaving(), None if error is None else _out_of_group(error)
+        core, ended = self._leaving(), _out_of_group(error)
         caught = self._left_scope(kind, error, tb)
         if isinstance(self._ended_by, Terminated) and _reason(ended) == "cancelled":  # by us, or the guard around this
             ended = self._ended_by
@@ -453,29 +454,20 @@ def _reason(error: BaseException | None) -> str:
     return _REASONS.get(type(error).__name__, "exception")
 
 
-def _out_of_group(error: BaseException) -> BaseException:
+def _out_of_group(error: BaseException | None) -> BaseException | None:
     """What a group of exceptions says of the end: an order to stop in it; else, where nothing in it crashed, its first.
 
     A task group wraps whatever ended one of its tasks, a Ctrl-C and a deferral as well.
     """
     if not isinstance(error, BaseExceptionGroup):
         return error
-    leaves = list(_leaves(error))
-    for leaf in leaves:
-        if _reason(leaf) in _ORDERS:
-            return leaf
-    wanted = [leaf for leaf in leaves if _reason(leaf) != "exception"]
+    ends = leaves(error)
+    if (order := next((end for end in ends if _reason(end) in _ORDERS), None)) is not None:
+        return order
+    if any(_reason(end) == "exception" for end in ends):
+        return error
     # A deferral says when to go on; beside it, cancellations only tell that the others were stopped.
-    wanted.sort(key=lambda leaf: not isinstance(leaf, Deferred))
-    return wanted[0] if len(wanted) == len(leaves) else error
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+    return next((end for end in ends if isinstance(end, Deferred)), ends[0])
 
 
 def _ending(error: BaseException | None) -> dict[str, Any] | None:
