@@ -18,8 +18,9 @@ import tenacity
 
 from resilient_agent import _scope
 from resilient_agent._call import Call
+from resilient_agent._callables import is_around_coroutine, is_async_stream, is_coroutine_callable, is_stream
 from resilient_agent._course import gives_up_at_once
-from resilient_agent._shapes import is_around_coroutine, is_async_stream, is_coroutine_callable, is_stream, shell
+from resilient_agent._shapes import shell
 from resilient_agent._statistics import Statistics, last_report
 from resilient_agent._streams import stream_shell
 from resilient_agent.classify import ErrorClassifier

@@ -17,6 +17,7 @@ import anyio
 from resilient_agent import _scope, clock
 from resilient_agent._below import add_shell
 from resilient_agent._call import Call
+from resilient_agent._callables import is_around_coroutine, is_coroutine_callable
 from resilient_agent._course import ATTEMPT, SLEEP, Raised, conduct, next_step
 from resilient_agent._ordinary import is_bounded, is_ordinary
 from resilient_agent._statistics import forget
@@ -25,13 +26,8 @@ if TYPE_CHECKING:
     from resilient_agent._control import Controller
 
 __all__ = [
-    "behind_partials",
     "drive",
     "drive_async",
-    "is_around_coroutine",
-    "is_async_stream",
-    "is_coroutine_callable",
-    "is_stream",
     "perform",
     "perform_async",
     "shell",
@@ -50,48 +46,6 @@ def shell(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
         # What only a coroutine can keep says that it is one.
         wrapper = _either(fn, control, plain, coroutine) if control.fits_plain() else coroutine
     return functools.update_wrapper(wrapper, fn)
-
-
-def is_coroutine_callable(fn: Any) -> bool:
-    """Whether calling `fn` gives a coroutine: a coroutine function, a partial of one, or an object like one."""
-    return inspect.iscoroutinefunction(_behind(fn)) or inspect.iscoroutinefunction(fn)
-
-
-def is_around_coroutine(fn: Any) -> bool:
-    """Whether `fn` is plain code that wraps a coroutine function: what it gives, is known when it is called.
-
-    A decorator that adds something gives the coroutine of the function that it wraps, one as for a command line runs
-    an event loop with it.
-    """
-    try:
-        behind = inspect.unwrap(behind_partials(fn))
-    except ValueError:  # it wraps itself
-        return False
-    return not is_coroutine_callable(fn) and inspect.iscoroutinefunction(behind)
-
-
-def is_stream(fn: Any) -> bool:
-    """Whether `fn` is a generator function, plain or async."""
-    behind = _behind(fn)
-    return inspect.isgeneratorfunction(behind) or inspect.isasyncgenfunction(behind)
-
-
-def is_async_stream(fn: Any) -> bool:
-    """Whether `fn` is an async generator function."""
-    return inspect.isasyncgenfunction(_behind(fn))
-
-
-def behind_partials(fn: Any) -> Any:
-    """The function to which partials, if there are any, give arguments."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return fn
-
-
-def _behind(fn: Any) -> Any:
-    """The function that does the work: behind partials, and of a callable object its `__call__`."""
-    fn = behind_partials(fn)
-    return fn if inspect.isroutine(fn) else getattr(type(fn), "__call__", fn)  # noqa: B004
 
 
 # The two wrappers are the success path: every name they look up is paid for at each call.

@@ -18,8 +18,9 @@ import anyio
 from resilient_agent import clock
 from resilient_agent._below import add_shell
 from resilient_agent._call import Call
+from resilient_agent._callables import is_async_stream
 from resilient_agent._course import ATTEMPT, Script, conduct, gives_up_at_once, next_step
-from resilient_agent._shapes import is_async_stream, perform, perform_async, takes_direct_path
+from resilient_agent._shapes import perform, perform_async, takes_direct_path
 from resilient_agent._statistics import forget
 from resilient_agent.errors import AttemptTimeout
 

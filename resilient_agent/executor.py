@@ -10,8 +10,9 @@ import anyio
 
 from resilient_agent._below import add_shell
 from resilient_agent._call import Call
+from resilient_agent._callables import behind_partials
 from resilient_agent._control import Controller, check_function, name_of
-from resilient_agent._shapes import behind_partials, drive_async
+from resilient_agent._shapes import drive_async
 from resilient_agent._statistics import drop
 
 if TYPE_CHECKING:

@@ -10,12 +10,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from resilient_agent._callables import behind_partials, is_coroutine_callable
+
 __all__ = ["check_call", "check_plain", "name_of", "refuse_coroutine"]
 
 
 def name_of(fn: Callable[..., Any]) -> str:
     """The function's name, behind partials."""
-    fn = _behind(fn)
+    fn = behind_partials(fn)
     return str(getattr(fn, "__qualname__", type(fn).__qualname__))
 
 
@@ -51,8 +53,7 @@ def check_plain(fn: Callable[..., Any]) -> None:
     Raises:
         TypeError: it is one.
     """
-    behind = _behind(fn)
-    if inspect.iscoroutinefunction(behind) or inspect.iscoroutinefunction(getattr(type(behind), "__call__", None)):  # noqa: B004
+    if is_coroutine_callable(fn):
         raise TypeError(f"{name_of(fn)} is a coroutine function: enter the guard with `async with` and await once(...)")
 
 
@@ -68,10 +69,3 @@ def refuse_coroutine(key: str, fn: Callable[..., Any], result: Any) -> None:
             f"{name_of(fn)} gave a coroutine, which nobody awaits in a plain session: enter the guard with "
             f"`async with` and await once(...). How far the effect {key!r} came is unknown: resolve(...) says so."
         )
-
-
-def _behind(fn: Any) -> Any:
-    # Partials only: other objects have a `func` too, and a mock has one without end.
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return fn
