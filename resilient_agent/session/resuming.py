@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from resilient_agent.errors import Deferred, SessionPoisoned
+from resilient_agent.session._durations import in_seconds
 from resilient_agent.session.history import History, Interruption
 
 __all__ = ["Resume", "Terms"]
 
 Resume = bool | Literal["force"]
+
+_WITHIN: Final = "resume_within is seconds, a timedelta, or None for no limit"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Terms:
             raise TypeError(f"max_resumes is a number of resumes, or None for no limit, not {self.max_resumes!r}")
         if self.max_resumes is not None and self.max_resumes < 0:
             raise ValueError(f"max_resumes must not be negative, not {self.max_resumes}")
-        if self.resume_within is not None and not _seconds(self.resume_within) > 0:
+        if self.resume_within is not None and not in_seconds(self.resume_within, _WITHIN) > 0:
             raise ValueError(f"resume_within must be above 0 seconds, not {self.resume_within!r}")
 
     def begins_afresh(self, history: History, session_id: str, now: datetime.datetime) -> bool:
@@ -64,15 +67,7 @@ class Terms:
         """Whether it ended too long ago to go on with."""
         if self.resume_within is None:
             return False
-        return (now - interruption.at).total_seconds() > _seconds(self.resume_within)
-
-
-def _seconds(within: float | datetime.timedelta) -> float:
-    if isinstance(within, datetime.timedelta):
-        return within.total_seconds()
-    if isinstance(within, bool) or not isinstance(within, int | float):
-        raise TypeError(f"resume_within is seconds, a timedelta, or None for no limit, not {within!r}")
-    return within
+        return (now - interruption.at).total_seconds() > in_seconds(self.resume_within, _WITHIN)
 
 
 def _reason(interruption: Interruption) -> str:

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from resilient_agent.errors import InvalidSessionId, SessionLost, SessionSealed
+from resilient_agent.session._durations import in_seconds
 from resilient_agent.session.history import History, Interruption, Status
 from resilient_agent.session.log import Parsed, parse
 from resilient_agent.session.record import FORMAT, Damage, Kind, Record, unsealed
@@ -303,15 +304,7 @@ def prunable(
     wanted = frozenset([status] if isinstance(status, str) else status)
     if not wanted or not wanted <= _ENDED:
         raise ValueError(f'status names what may go, "closed" or "interrupted" or both, not {status!r}')
-    age = _seconds(older_than)
+    age = in_seconds(older_than, "older_than is seconds or a timedelta, such as timedelta(days=30)")
     if not age >= 0:
         raise ValueError(f"older_than must not be negative, not {older_than!r}")
     return lambda found: found.status in wanted and (now - found.saved_at).total_seconds() >= age
-
-
-def _seconds(older_than: float | datetime.timedelta) -> float:
-    if isinstance(older_than, datetime.timedelta):
-        return older_than.total_seconds()
-    if isinstance(older_than, bool) or not isinstance(older_than, int | float):
-        raise TypeError(f"older_than is seconds or a timedelta, such as timedelta(days=30), not {older_than!r}")
-    return older_than
