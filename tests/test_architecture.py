@@ -79,6 +79,7 @@ ALLOWED = {
     ("session.effects", "session.content"),
     ("session.resuming", "session.history"),
     ("session.late", "session.dialects"),
+    ("session.dialects", "session.content"),
     ("session.repair", "session.content"),
     ("session.repair", "session.dialects"),
     ("session.window", "session.dialects"),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from resilient_agent.errors import NotStorable, OutcomeUnknown, SessionClosed
-from resilient_agent.session.content import copied, plain, several, write
+from resilient_agent.session.content import copied, dict_of, plain, several, write
 from resilient_agent.session.effects import Effect, shown_arguments
 from resilient_agent.session.late import settled
 from resilient_agent.session.redact import IDS
@@ -105,10 +105,7 @@ class Core:
 
     def taken(self, value: Any, path: str = "$") -> dict[str, Any]:
         """A dict as it is stored: in JSON's own types, redacted."""
-        stored = self.redacted(plain(value, path), path)
-        if not isinstance(stored, dict):
-            raise NotStorable(path, f"a dict or a pydantic model is due here, not a {type(value).__name__}")
-        return stored
+        return dict_of(self.redacted(plain(value, path), path), value, path)
 
     def all_taken(self, messages: Iterable[Any]) -> list[Any]:
         """Messages as they are stored: a copy; what is no message is refused with its place."""

@@ -23,7 +23,7 @@ import msgspec
 
 from resilient_agent.errors import NotStorable
 
-__all__ = ["Message", "Model", "copied", "is_model", "plain", "several", "write"]
+__all__ = ["Message", "Model", "copied", "dict_of", "is_model", "is_single", "plain", "several", "write"]
 
 T = TypeVar("T")
 
@@ -111,6 +111,22 @@ def is_model(value: Any) -> bool:
     return callable(getattr(type(value), "model_dump", None))
 
 
+def is_single(messages: Any) -> bool:
+    """Whether it is one message, or a text, where a list of messages is due: its keys would be taken for them."""
+    return isinstance(messages, Mapping | str | bytes) or is_model(messages)
+
+
+def dict_of(stored: Any, given: Any, path: str) -> dict[str, Any]:
+    """What is stored of a value that has to be a dict.
+
+    Raises:
+        NotStorable: it is none.
+    """
+    if not isinstance(stored, dict):
+        raise NotStorable(path, f"a dict or a pydantic model is due here, not a {type(given).__name__}")
+    return stored
+
+
 def several(messages: Iterable[Any], advice: str) -> list[Any]:
     """The messages, in a list of their own.
 
@@ -121,7 +137,7 @@ def several(messages: Iterable[Any], advice: str) -> list[Any]:
     Raises:
         TypeError: it is one message, or a text: its keys or letters would be taken for messages.
     """
-    if isinstance(messages, Mapping | str | bytes) or is_model(messages):
+    if is_single(messages):
         raise TypeError(f"a list of messages is due, not one {type(messages).__name__}: {advice}")
     return list(messages)
 

@@ -7,6 +7,7 @@ written (`_core.py`).
 from __future__ import annotations
 
 import inspect
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -231,7 +232,8 @@ class AsyncSession(_Face):
 
     def __init__(self, core: Core) -> None:
         super().__init__(core)
-        self._turns: dict[object, anyio.Lock] = {}
+        # One save at a time, in the order of their calls. Those of another event loop have an order of their own.
+        self._turns: defaultdict[object, anyio.Lock] = defaultdict(lambda: anyio.Lock(fast_acquire=True))
 
     def append(self, message: Message) -> Coroutine[Any, Any, None]:
         """Save one message; see `Session.append`."""
@@ -260,7 +262,7 @@ class AsyncSession(_Face):
         """
         check_call(fn, args)
         core = self._core
-        async with self._turn():
+        async with self._turns[clock.event_loop()]:
             done = await decided(
                 lambda: core.start(key, name_of(fn), args, may_repeat=may_repeat), undo=lambda _: core.stopped(key)
             )
@@ -283,11 +285,5 @@ class AsyncSession(_Face):
         return self._in_turn(lambda: self._core.resolve(key, result, rerun=rerun, skip=skip))
 
     async def _in_turn(self, work: Callable[[], Any]) -> Any:
-        async with self._turn():
+        async with self._turns[clock.event_loop()]:
             return await decided(work)
-
-    def _turn(self) -> anyio.Lock:
-        """One save at a time, in the order of their calls. Those of another event loop have an order of their own."""
-        loop = clock.event_loop()
-        turn = self._turns.get(loop)
-        return self._turns.setdefault(loop, anyio.Lock(fast_acquire=True)) if turn is None else turn

@@ -59,8 +59,6 @@ def repair_messages(messages: Iterable[Any], dialect: str = "auto") -> list[dict
         tool [resilient_agent] outcome unknown
         user Are you still there?
     """
-    if is_model(messages):  # one message: its fields would be taken for messages
-        raise TypeError(f"messages is a {type(messages).__name__}: pass a list of messages")
     return repaired([_dumped(message) for message in history_of(messages)], dialect)
 
 

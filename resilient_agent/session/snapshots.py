@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from resilient_agent import clock
-from resilient_agent.errors import NotStorable
 from resilient_agent.session._crossing import decided
-from resilient_agent.session.content import Message, plain, several, write
+from resilient_agent.session.content import Message, dict_of, plain, several, write
 from resilient_agent.session.history import interruption_fields
 from resilient_agent.session.stores.file import FileLog, FileStore
 
@@ -63,7 +62,8 @@ class ConversationRecovery:
             SessionBusy: a guard or another process holds the session.
             StorageError: the disk refused.
         """
-        stored = [_message(each, f"$[{place}]") for place, each in enumerate(several(messages, "put it into a list"))]
+        given = enumerate(several(messages, "put it into a list"))
+        stored = [dict_of(plain(each, f"$[{place}]"), each, f"$[{place}]") for place, each in given]
         extra_stored = plain(dict(extra or {}))
         await decided(lambda: self._save(session_id, stored, extra_stored))
         return True
@@ -218,13 +218,6 @@ class ConversationRecovery:
             logger.warning("%s is no snapshot that can be read (%s); it is left as it is", path, type(error).__name__)
             return None
         return snapshot
-
-
-def _message(value: Any, path: str) -> Any:
-    stored = plain(value, path)
-    if not isinstance(stored, dict):
-        raise NotStorable(path, f"a dict or a pydantic model is due here, not a {type(value).__name__}")
-    return stored
 
 
 def _record(log: FileLog, messages: list[Any], extra: Snapshot) -> None:

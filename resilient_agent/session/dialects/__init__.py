@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from resilient_agent.session.content import is_single
 from resilient_agent.session.dialects import _anthropic, _chat, _responses
 from resilient_agent.session.dialects._pairing import OUTCOME_UNKNOWN, Call, Dialect, Result, Standing, Unit, settle
 
@@ -69,7 +70,7 @@ def history_of(messages: Iterable[Any]) -> list[Any]:
     Raises:
         TypeError: it is one message or a text.
     """
-    if isinstance(messages, dict | str | bytes):
+    if is_single(messages):
         raise TypeError(f"messages is a {type(messages).__name__}: pass a list of messages")
     return list(messages)
 
