@@ -92,9 +92,8 @@ _NAMED: Final = (
     r"(?:x-)?api[_-]?key|(?:access|refresh|session)[_-]?token|client[_-]?secret"
     r"|(?:aws[_-])?secret[_-]?access[_-]?key|secret[_-]?key|password|passwd"
 )
-_SET: Final = (
-    "password|passwd|passphrase|secret|(?:api|access|secret|private)[_-]?key|(?:auth|access|session)[_-]?token"
-)
+_ENDS: Final = "password|passwd|passphrase|secret|(?:api|access|private|secret)[_-]?key"
+"""How names of secrets end in a text, but for tokens, which are words of a text as well."""
 _QUOTES: Final = r"[\"'\\]*"
 _LED_IN: Final = tuple(
     re.compile(f"(?P<lead>{lead}){secret}", re.IGNORECASE)
@@ -110,7 +109,7 @@ _LED_IN: Final = tuple(
         (r"[?&;]sig=|\baccountkey=", rf"{_LETTERS}{{8,}}+"),
         # As files of settings have it. In a sentence no word behind the colon has a digit.
         (
-            rf"(?:{_SET})[ \t]{{0,3}}(?::[ \t]{{1,8}}|[ \t]=[ \t])",
+            rf"(?:{_ENDS}|(?:auth|access|session)[_-]?token)[ \t]{{0,3}}(?::[ \t]{{1,8}}|[ \t]=[ \t])",
             rf"(?=[^\s\d]{{0,200}}\d){_LETTERS}{{8,}}+(?![(\[])",
         ),
     )
@@ -125,7 +124,7 @@ _QUOTED: Final = (
 )
 # "db_password": "…". Only what may be a secret: else the arguments of a call would be passed by as one text.
 _FIELD: Final = re.compile(
-    r"(?P<lead>[\"'](?P<name>[\w-]{0,60}(?:password|passwd|passphrase|secret|(?:api|access|private|secret)[_-]?key|token))"
+    rf"(?P<lead>[\"'](?P<name>[\w-]{{0,60}}(?:{_ENDS}|token))"
     r"\\*[\"']\s{0,8}:\s{0,8})" + _QUOTED,
     re.IGNORECASE,
 )
@@ -182,9 +181,7 @@ def _put_out(found: re.Match[str]) -> str:
 
 def _put_out_field(found: re.Match[str]) -> str:
     name = found["name"]
-    if not _holds_secrets(name) or (_is_token(name) and not _may_be_a_token(_inside(found))):
-        return found[0]
-    return _put_out_quoted(found)
+    return _put_out_quoted(found, name) if _holds_secrets(name) else found[0]
 
 
 def _put_out_assigned(found: re.Match[str]) -> str:
@@ -194,7 +191,7 @@ def _put_out_assigned(found: re.Match[str]) -> str:
     if not _holds_secrets(name):
         return found[0]
     if found["bare"] is None:
-        return found[0] if _is_token(name) and not _may_be_a_token(_inside(found)) else _put_out_quoted(found)
+        return _put_out_quoted(found, name)
     # In a program `token=tokenizer` is an argument; in capitals it is a variable of the environment.
     untold = _is_token(name) and not name.isupper() and not _may_be_a_token(found["bare"])
     return found[0] if untold or _is_variable(found["bare"], name) else _put_out(found)
@@ -208,13 +205,11 @@ def _is_variable(text: str, name: str) -> bool:
     return text in _NOTHING or same or last.endswith(f"_{name}")
 
 
-def _put_out_quoted(found: re.Match[str]) -> str:
+def _put_out_quoted(found: re.Match[str], name: str) -> str:
+    if _is_token(name) and not _may_be_a_token(found["double"] or found["single"] or found["escaped"]):
+        return found[0]
     quote = '\\"' if found["escaped"] else "'" if found["single"] else '"'
     return found["lead"] + quote + REDACTED  # the quote at its end was not taken
-
-
-def _inside(found: re.Match[str]) -> str:
-    return found["double"] or found["single"] or found["escaped"]
 
 
 def _is_token(name: str) -> bool:
