@@ -46,7 +46,7 @@ class ConversationRecovery:
     """
 
     def __init__(self, snapshot_dir: str | os.PathLike[str] | None = None) -> None:
-        self._store = FileStore(None if snapshot_dir is None else os.path.expanduser(snapshot_dir))  # noqa: PTH111
+        self._store = FileStore(snapshot_dir)
 
     async def save_snapshot(
         self, session_id: str, messages: Iterable[Message], extra: Mapping[str, Any] | None = None

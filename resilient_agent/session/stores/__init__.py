@@ -41,9 +41,10 @@ def open_store(store: SessionStore | str | os.PathLike[str] | None = None, **opt
     shared by all who name it with the same options.
 
     Args:
-        store: a store, which is given back; a folder, where `~` is the home folder; or a URL: `postgresql://user@host/database`,
-            `redis://host:6379/0`, `rediss://...`, `valkey://...`, `unix:///path/to/socket`. When not given, what
-            the environment variable `RESILIENT_AGENT_STORE` says, else the folder that `FileStore()` takes.
+        store: a store, which is given back; a folder, where `~` is the home folder; or a URL:
+            `postgresql://user@host/database`, `redis://host:6379/0`, `rediss://...`, `valkey://...`,
+            `unix:///path/to/socket`. When not given, what the environment variable `RESILIENT_AGENT_STORE`
+            says, else the folder that `FileStore()` takes.
         options: for the store: `ttl=`, `patience=` of a database, `durability=` of a folder.
 
     Raises:
@@ -69,8 +70,7 @@ def open_store(store: SessionStore | str | os.PathLike[str] | None = None, **opt
     if isinstance(store, str) and "://" in store:
         return _of_url(store, options)
     if store is None or isinstance(store, str | os.PathLike):
-        # A shell would have put the home folder in the place of ~; os.path leaves names alone that nobody has.
-        return FileStore(None if store is None else os.path.expanduser(store), **options)  # noqa: PTH111
+        return FileStore(store, **options)
     missing = [name for name in _NEEDED if not callable(getattr(store, name, None))]
     if missing:
         raise TypeError(f"store must be a store, a folder or a URL, not {store!r}: it has no {', '.join(missing)}")

@@ -49,8 +49,8 @@ class FileStore:
     """Sessions as files in a folder. Holds nothing open; threads and processes may share it.
 
     Args:
-        folder: where the logs lie. When not given: `sessions` in the folder that the environment
-            variable `RESILIENT_AGENT_HOME` names, else in the user's state directory. It is
+        folder: where the logs lie; `~` is the home folder. When not given: `sessions` in the folder that the
+            environment variable `RESILIENT_AGENT_HOME` names, else in the user's state directory. It is
             created (0700) when the first session is.
         durability: what an acknowledged save survives: `"power"`, a power cut; or `"process"`, the end of
             the process however it comes, and not a power cut.
@@ -68,7 +68,9 @@ class FileStore:
     def __init__(self, folder: str | os.PathLike[str] | None = None, *, durability: Durability = "power") -> None:
         if durability not in get_args(Durability):
             raise ValueError(f'durability is "power" or "process", not {durability!r}')
-        self.folder = _default_folder() if folder is None else Path(folder).absolute()
+        chosen = _default_folder() if folder is None else folder
+        # A shell would have put the home folder in the place of ~; os.path leaves names alone that nobody has.
+        self.folder = Path(os.path.expanduser(chosen)).absolute()  # noqa: PTH111
         self.durability: Durability = durability
 
     def __repr__(self) -> str:
@@ -278,8 +280,8 @@ def _summary(path: Path, ends: _reading.Ends, *, live: bool) -> StoredSession | 
 
 def _default_folder() -> Path:
     home = os.environ.get("RESILIENT_AGENT_HOME")
-    base = Path(os.path.expanduser(home)) if home else platformdirs.user_state_path("resilient_agent")  # noqa: PTH111
-    return base.absolute() / "sessions"
+    base = Path(home) if home else platformdirs.user_state_path("resilient_agent")
+    return base / "sessions"
 
 
 def _skeleton(record: Record) -> Record:
