@@ -38,7 +38,7 @@ def surroundings(call: Call) -> Surroundings:
         return NOWHERE
     attempts, around = [], call.around
     while around is not None:
-        attempts.append((around.serial, around.number))
+        attempts.append((around.serial, around.attempt_number))
         around = around.around
     return _shells_around(), tuple(attempts)
 

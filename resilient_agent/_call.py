@@ -21,7 +21,6 @@ from resilient_agent import _scope
 from resilient_agent import _statistics as statistics
 from resilient_agent import clock as clock_room
 from resilient_agent._below import requests_below
-from resilient_agent._scope import Running
 from resilient_agent.classify.looking import told_by_args_alone
 from resilient_agent.errors import AttemptTimeout, DeadlineExceeded, Deferred
 from resilient_agent.report import AttemptReport, CallReport
@@ -31,9 +30,10 @@ if TYPE_CHECKING:
     import contextvars
 
     from resilient_agent._control import Controller
+    from resilient_agent._scope import Running
     from resilient_agent.fallback import Rung
     from resilient_agent.gates.breaker import BreakerTicket
-    from resilient_agent.gates.budget import RetryToken
+    from resilient_agent.gates.budget import RetryBudget, RetryToken
     from resilient_agent.gates.outcome import Outcome as GateOutcome
     from resilient_agent.gates.pacer import Lane, Ticket
     from resilient_agent.verdict import Classification
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Outcome"]
 
 _GENERATORS: Final = frozenset((types.GeneratorType, types.AsyncGeneratorType))
+_serials: Final = itertools.count(1)
 _HISTORY: Final = 12  # attempts: of a call with forty retries the first two and the last tell enough
 
 
@@ -134,16 +135,25 @@ class Call(tenacity.RetryCallState):
         last_failure: what the attempt before this one raised: it comes out where no further attempt is let set out.
         begun: whether some of that came from the last attempt.
         consumer_time: of a stream, the seconds that its consumer took between items.
+        unheard: whether nobody hears of its retries: no handler takes what is logged of them. None until asked.
+
+    To what runs inside of its attempts it is a `Running`:
+        serial: which call it is, of all in this process; 0 of one that nothing ran inside of yet.
+        arguments: those it began with, as long as it runs.
+        key: the idempotency key; made when first asked for.
+        ends_anywhere: the moment of its deadline on `time.monotonic`, for calls inside that run by another clock.
+        passed_at: how much was taken as passed when that was worked out.
+        over: whether it has ended.
     """
 
     # Slots, as each failure reads most of them several times.
     __slots__ = (
-        "_began", "_clock", "_closed", "_elapsed", "_entered", "_lane", "_on_loop", "_outcome",
-        "_resilient_agent_judges",
-        "_running", "_worked", "args", "around", "attempt_number", "attempts", "begun", "consumer_time", "control",
-        "delivered", "ended", "ends", "error", "first_error", "fn", "idle_for", "judge", "kwargs", "last_failure",
-        "limit", "limits", "next_action", "outcome_timestamp", "paced_for", "passed", "probe", "requests",
-        "retry_object", "rung", "start_time", "ticket", "token", "upcoming_sleep", "value", "verdict",
+        "_began", "_clock", "_elapsed", "_entered", "_lane", "_on_loop", "_outcome", "_resilient_agent_judges",
+        "_worked", "args", "arguments", "around", "attempt_number", "attempts", "begun", "consumer_time", "control",
+        "delivered", "ended", "ends", "ends_anywhere", "error", "first_error", "fn", "idle_for", "judge", "key",
+        "kwargs", "last_failure", "limit", "limits", "next_action", "outcome_timestamp", "over", "paced_for", "passed",
+        "passed_at", "probe", "requests", "retry_object", "rung", "serial", "start_time", "ticket", "token", "unheard",
+        "upcoming_sleep", "value", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -193,9 +203,10 @@ class Call(tenacity.RetryCallState):
         self._elapsed: float | None = None
         self._worked = 0.0
         self._on_loop: bool | None = None
-        self._running: Running | None = None
-        self._closed = False
         self._entered: contextvars.Token[Running | None] | None = None
+        self.unheard: bool | None = None
+        self.serial = 0
+        self.over = False
 
     # What is known, for strategies and hooks
 
@@ -226,7 +237,7 @@ class Call(tenacity.RetryCallState):
     @property
     def watched(self) -> int | None:
         """Which call those inside of its attempt know it as; None of a first attempt, made before there was a Call."""
-        return None if self._began is None or self._running is None else self._running.serial
+        return None if self._began is None or not self.serial else self.serial
 
     def begin(self) -> None:
         """An attempt sets out."""
@@ -245,21 +256,22 @@ class Call(tenacity.RetryCallState):
 
     def _note_time(self) -> None:
         self.outcome_timestamp = now = self._clock() + self.passed.seconds
-        if self._began is not None:
-            elapsed = now - self._began - self.consumer_time
-            self._elapsed = elapsed = max(0.0, elapsed)
-            self._worked += elapsed
-        else:
+        if self._began is None:
             self.requests += 1  # a first attempt, made before there was a Call
+            return
+        elapsed = now - self._began - self.consumer_time
+        self._elapsed = elapsed = elapsed if elapsed > 0 else 0.0
+        self._worked += elapsed
 
     def judged(self) -> Classification:
         """Ask the classifier about the attempt's failure, and write it down."""
         error = self.error
         assert error is not None  # noqa: S101 - asked after a failure
         told = told_by_args_alone(error)
-        alone = told is not None and not isinstance(error, BaseExceptionGroup)
-        below = 0 if alone or self.rung is not None else requests_below(self)
-        self.requests += below
+        below = 0
+        if told is None and self.rung is None:
+            below = requests_below(self)
+            self.requests += below
         self.verdict = verdict = self.judge.judge(error, told, self.attempt_number, below)
         self._write_down(type(error).__name__)
         return verdict
@@ -284,7 +296,7 @@ class Call(tenacity.RetryCallState):
     def prepare_for_next_attempt(self) -> None:
         """Forget what came of the last attempt."""
         self.error = self.value = self.verdict = None
-        self._outcome = self.outcome_timestamp = self.next_action = self._began = self._elapsed = None
+        self._outcome = self.outcome_timestamp = self.next_action = self._began = None
         self.consumer_time = 0.0
         self.begun = False
         self.attempt_number += 1
@@ -294,9 +306,13 @@ class Call(tenacity.RetryCallState):
         limits = self.limits
         return limit_met(self.judge, limits.max_retries, limits.max_retry_after, limits.max_identical)
 
+    def holds_generators(self) -> bool:
+        """Whether an argument is a generator: what was read from one cannot be sent again."""
+        return _hold_generators(self.args) or (bool(self.kwargs) and _hold_generators(self.kwargs.values()))
+
     def used_up(self) -> str:
         """The argument that cannot be sent twice, in words: a generator that the attempt has read from; or empty."""
-        if not (_hold_generators(self.args) or (self.kwargs and _hold_generators(self.kwargs.values()))):
+        if not self.holds_generators():
             return ""
         named = itertools.chain(enumerate(self.args, 1), self.kwargs.items())
         return next((f"argument {name}" for name, value in named if _is_read_from(value)), "")
@@ -356,18 +372,17 @@ class Call(tenacity.RetryCallState):
     # The context that attempts run in
 
     def enter(self) -> None:
-        """What runs from here on is an attempt of this call; not over a wait or a yield."""
-        here, ends = self._running, self.ends
-        if here is None:
-            here = self._running = Running(self.control.name, self._clock, self.around, self._room)
-            here.budget = self.control.budget
-            here.arguments = self.args, self.kwargs
-        if ends is not None:
-            here.ends = ends - self.passed.seconds
-            here.ends_anywhere = clock_room.monotonic() + ends - self.now()
-            here.passed, here.passed_at = self.passed, self.passed.seconds
-        here.number = self.attempt_number
-        self._entered = _scope.enter(here)
+        """What runs from here on belongs to an attempt of this call; never over a yield."""
+        if not self.serial:
+            self.serial = next(_serials)
+            self.arguments: tuple[Any, ...] = self.args, self.kwargs
+            self.key = ""
+            self.ends_anywhere: float | None = None
+            self.passed_at = 0.0
+        if self.ends is not None:
+            self.ends_anywhere = clock_room.monotonic() + self.ends - self.now()
+            self.passed_at = self.passed.seconds
+        self._entered = _scope.enter(self)
 
     def exit(self) -> None:
         """The end of what `enter` began."""
@@ -375,8 +390,24 @@ class Call(tenacity.RetryCallState):
             _scope.leave(self._entered)
             self._entered = None
 
-    def _room(self) -> int | None:
+    @property
+    def function(self) -> str:
+        """The function's name."""
+        return self.control.name
+
+    @property
+    def budget(self) -> RetryBudget | None:
+        """Its retry budget, so that nobody counts it twice."""
+        return self.control.budget
+
+    def deadline_left(self) -> float | None:
+        """The seconds until its own deadline, or None where it has none."""
+        return None if self.ends is None else max(0.0, self.ends - self.now())
+
+    def room(self) -> int | None:
         """How many attempts a call inside may make: from the first retry on, what is left of our own."""
+        if self.over:
+            return None
         around = None if self.around is None else self.around.room()
         if around is not None:
             around -= self.requests - 1
@@ -430,7 +461,7 @@ class Call(tenacity.RetryCallState):
     def failed_for_good(self) -> None:
         """Its first attempt, which nobody watched, was its last: nothing is held, so only a report is left."""
         self.ended = "failed"
-        statistics.remember(self.control, _Kept(self))
+        self._let_go()
 
     def close(self) -> None:
         """Give back what is held, leave the report, and let go of everything else.
@@ -438,9 +469,8 @@ class Call(tenacity.RetryCallState):
         An exception keeps its traceback, the traceback its frames, a frame this call: where the
         call still kept the exception, only the garbage collector could free them.
         """
-        if self._closed:
+        if self.over:
             return
-        self._closed = True
         if self.token is not None:
             if self.outcome_timestamp is None and self._began is not None and self.ended == "cancelled":
                 self.token.settle("cancelled", self.now())
@@ -449,40 +479,17 @@ class Call(tenacity.RetryCallState):
             self.probe.settle("cancelled", self.now())
         if self.ticket is not None and self.lane is not None:
             self.lane.leave(self.ticket, self.now())
-        if self._running is not None:
-            self._running.over = True
-            self._running.arguments, self._running.room = (), _scope.unbounded
-        statistics.remember(self.control, _Kept(self))
-        self.error = self.value = self._outcome = self.last_failure = self.first_error = None
+        self._let_go()
 
-    def report(self) -> CallReport:
-        """What became of the call, so far."""
-        return _Kept(self).report()
-
-
-class _Kept:
-    """What is kept of a call that ended: no argument, no exception. What it comes to is worked out when asked for."""
-
-    __slots__ = (
-        "attempt_number", "attempts", "delay", "delivered", "elapsed", "ended", "function", "idle_for", "limit",
-        "paced", "requests", "rung", "start_time", "worked",
-    )  # fmt: skip
-
-    def __init__(self, call: Call) -> None:
-        self.function = call.control.name
-        self.attempts = call.attempts[:]
-        self.attempt_number = call.attempt_number
-        self.requests = call.requests
-        self.start_time = call.start_time
-        self.delay = call.seconds_since_start
-        self.idle_for = call.idle_for
-        self.paced = call.paced_for
-        self.worked = call._worked  # noqa: SLF001 - of this very room
-        self.elapsed = call._elapsed  # noqa: SLF001
-        self.ended = call.ended
-        self.limit = call.limit
-        self.rung = "" if call.rung is None else call.rung.name
-        self.delivered = tuple(call.delivered) if call.ended == "failed" else ()
+    def _let_go(self) -> None:
+        """It is over: only what a report needs is kept, no exception, no argument, and no call that is over as well."""
+        self.over = True
+        statistics.remember(self.control, self)
+        self.error = self.value = self._outcome = self.last_failure = self.first_error = self.fn = None
+        self.args, self.kwargs, self.arguments = (), {}, ()
+        self.around = _scope.living(self.around)
+        self.judge.let_go()
+        self.delivered = tuple(self.delivered) if self.ended == "failed" else ()
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -491,28 +498,29 @@ class _Kept:
             "start_time": self.start_time,
             "attempt_number": self.attempt_number,
             "idle_for": self.idle_for,
-            "delay_since_first_attempt": self.delay or 0,
+            "delay_since_first_attempt": self.seconds_since_start or 0,
             "outcome": self.ended,
         }
 
     def report(self) -> CallReport:
-        """As users see it."""
+        """What became of the call, so far."""
         attempts, answered = [attempt.report() for attempt in self.attempts], self.ended == "succeeded"
+        rung = "" if self.rung is None else self.rung.name
         if answered:
-            attempts.append(Attempt(self.attempt_number, "", None, self.elapsed, self.rung).report())
+            attempts.append(Attempt(self.attempt_number, "", None, self._elapsed, rung).report())
         waits = [attempt.verdict.retry_after for attempt in self.attempts if attempt.verdict is not None]
         return CallReport(
             function=self.function,
             attempts=tuple(attempts),
             outcome=self.ended,
             requests=self.requests,
-            waited=self.idle_for - self.paced,
-            paced=self.paced,
-            worked=self.worked,
+            waited=self.idle_for - self.paced_for,
+            paced=self.paced_for,
+            worked=self._worked,
             limit=self.limit,
             server_wait=waits[-1] if waits else None,
-            rung=self.rung if answered else "",
-            delivered=self.delivered,
+            rung=rung if answered else "",
+            delivered=tuple(self.delivered) if self.ended == "failed" else (),
         )
 
 

@@ -56,7 +56,7 @@ _CALLED: Final = ("on_retry", "sleep", "before", "after", "before_sleep", "retry
 _STREAM_ONLY: Final = ("commit_when", "resume", "first_item_timeout", "item_timeout")
 # Where `os.environ` keeps its values: to look there costs a twentieth of looking at `os.environ` itself.
 _ENVIRON: Final[Any] = getattr(os.environ, "_data", os.environ)
-_VARIABLES: Final = tuple(map(getattr(os.environ, "encodekey", str), VARIABLES))
+_VARIABLES: Final = frozenset(map(getattr(os.environ, "encodekey", str), VARIABLES))
 _WATCHED_STREAM: Final = ("commit_when", "first_item_timeout", "item_timeout")
 
 
@@ -208,7 +208,8 @@ class Controller(tenacity.BaseRetrying):
         What the environment says wrongly is warned of and left out: it must not take the place of
         the failure that is being dealt with.
         """
-        seen = tuple(map(_ENVIRON.get, _VARIABLES))
+        # Mostly none is set, and that is quickly known.
+        seen = () if _ENVIRON.keys().isdisjoint(_VARIABLES) else tuple(map(_ENVIRON.get, _VARIABLES))
         if self._resolved is None or self._resolved[0] != seen:
             limits, problems = resolve(self.policy, os.environ)
             self._resolved = seen, limits  # at once: another thread may read it

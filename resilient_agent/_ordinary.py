@@ -7,7 +7,7 @@ where the call stands. Both come to the same: a test lets them run side by side.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from resilient_agent import _telling as telling
 from resilient_agent.verdict import ErrorType
@@ -17,13 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["is_bounded", "is_ordinary"]
 
+_RETRYABLE: Final = ErrorType.RETRYABLE  # to look at a member of an enum takes as long as a short function
+
 
 def is_bounded(call: Call) -> bool:
-    """Whether something bounds this very call: a deadline, a call around it, a test that rules its time.
+    """Whether something bounds this very call: a limit of time, a call around it, a test, an argument to be sent once.
 
     Then its course decides. In the ordinary way it comes to none of these.
     """
-    return call.around is not None or call.passed.told is not None or call.ends is not None
+    return (
+        call.around is not None
+        or call.passed.told is not None
+        or call.ends is not None
+        or call.limits.timeout is not None
+        or call.holds_generators()
+    )
 
 
 def is_ordinary(call: Call) -> bool:
@@ -37,9 +45,7 @@ def is_ordinary(call: Call) -> bool:
             verdict = call.judged()
         except Exception:  # a classifier of the user's own that is broken: the course will say so
             return False
-    if verdict.error_type is not ErrorType.RETRYABLE or verdict.load:
-        return False
-    if call.limit_met() or call.used_up():
+    if verdict.error_type is not _RETRYABLE or verdict.load or call.limit_met():
         return False
     wait = ordinary.after(call.judge)
     if wait >= call.scope_left():

@@ -1,18 +1,16 @@
 """Which call is running here: what an attempt may ask about itself, and a call about the one around it.
 
 A context variable, so that tasks and threads which an attempt starts know it too. It is set around
-attempts only, never over a wait or a yield. The usual first attempt does not set it, because that
-would cost as much as all the rest of it; unless somebody asks: see `asked_for`.
+attempts, and around the waits between ordinary ones, but never over a yield. The usual first attempt
+does not set it, because that would cost as much as all the rest of it; unless somebody asks: see `asked_for`.
 """
 
 from __future__ import annotations
 
 import contextvars
-import itertools
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-__all__ = ["Conversation", "Running", "conversation", "running"]
+__all__ = ["Conversation", "Running", "conversation", "living", "running"]
 
 asked_for = 0
 """How many want to know about calls from their first attempt on: `context.py`, and tests that rule their time."""
@@ -22,55 +20,45 @@ switched_off: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar("resi
 """Whether decorated functions are called plainly in this context (`testing.switched_off`)."""
 
 
-_serials: Final = itertools.count(1)
-
-
-class Running:
-    """One running call. It may outlive the call in a task's context, so it lets go of the arguments at the end.
+class Running(Protocol):
+    """A running call, as what runs inside of its attempts sees it. It may outlive the call in a task's context.
 
     Attributes:
         function: its name.
         serial: which call it is, of all in this process.
-        number: of the attempt, from 1.
-        key: the idempotency key; made when first asked for.
-        clock: what its moments are counted on.
-        ends: the moment of its deadline, or None.
-        ends_anywhere: the same on `time.monotonic`, for calls inside that run by another clock.
+        attempt_number: from 1.
+        key: the idempotency key; empty until it is first asked for.
+        ends_anywhere: the moment of its deadline on `time.monotonic`, or None.
         passed, passed_at: what was taken as passed when that was worked out, and how much it was then.
         around: the call that it runs in.
         budget: its retry budget, so that nobody counts it twice.
         arguments: of the call, while it runs.
-        room: how many attempts a call inside may make at most, or None. Asked for when there is one inside:
-            most have none.
         over: whether it has ended.
     """
 
-    __slots__ = (
-        "arguments", "around", "budget", "clock", "ends", "ends_anywhere", "function", "key", "number", "over",
-        "passed", "passed_at", "room", "serial",
-    )  # fmt: skip
+    serial: int
+    attempt_number: int
+    key: str
+    ends_anywhere: float | None
+    passed_at: float
+    around: Running | None
+    arguments: tuple[Any, ...]
+    over: bool
 
-    def __init__(
-        self,
-        function: str,
-        clock: Callable[[], float],
-        around: Running | None,
-        room: Callable[[], int | None],
-    ) -> None:
-        self.function = function
-        self.serial = next(_serials)
-        self.number = 1
-        self.key = ""
-        self.clock = clock
-        self.ends: float | None = None
-        self.ends_anywhere: float | None = None
-        self.passed: object = None
-        self.passed_at = 0.0
-        self.around = around
-        self.budget: object = None
-        self.room = room
-        self.over = False
-        self.arguments: tuple[Any, ...] = ()
+    @property
+    def function(self) -> str: ...
+
+    @property
+    def passed(self) -> object: ...
+
+    @property
+    def budget(self) -> object: ...
+
+    def room(self) -> int | None:
+        """How many attempts a call inside may make at most, or None. Asked for when there is one inside."""
+
+    def deadline_left(self) -> float | None:
+        """The seconds until its own deadline, or None where it has none."""
 
 
 class Conversation(Protocol):
@@ -114,14 +102,13 @@ def leave(token: contextvars.Token[Any]) -> None:
         return
 
 
-def unbounded() -> int | None:
-    """The `room` of a call that has ended."""
-    return None
+def living(here: Running | None) -> Running | None:
+    """It, or the next one around it that has not ended."""
+    while here is not None and here.over:
+        here = here.around
+    return here
 
 
 def running() -> Running | None:
     """The innermost call that runs here and has not ended, or None."""
-    here = _running.get()
-    while here is not None and here.over:
-        here = here.around
-    return here
+    return living(_running.get())

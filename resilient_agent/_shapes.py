@@ -172,17 +172,9 @@ def takes_direct_path(control: Controller) -> bool:
 def drive(call: Call) -> Any:
     """Bring a call to its end in plain code: its value, or its error raised."""
     try:
-        bounded = is_bounded(call)
-        while not bounded and is_ordinary(call):
-            sleep(call)
-            call.prepare_for_next_attempt()
-            if call.control.gate.active:
-                break
-            call.begin()
-            _attempt(call)
-            if call.error is None:
-                call.ended = "succeeded"
-                return call.value
+        if not is_bounded(call) and is_ordinary(call) and _goes_on(call):
+            call.ended = "succeeded"
+            return call.value
         script, answer = conduct(call), None
         while (step := next_step(script, answer)) is not None:
             answer = None
@@ -198,23 +190,61 @@ def drive(call: Call) -> Any:
 async def drive_async(call: Call) -> Any:
     """Bring a call to its end in a coroutine: its value, or its error raised."""
     try:
-        bounded = is_bounded(call)
-        while not bounded and is_ordinary(call):
-            await sleep_async(call)
-            call.prepare_for_next_attempt()
-            if call.control.gate.active:
-                break
-            call.begin()
-            await _attempt_async(call)
-            if call.error is None:
-                call.ended = "succeeded"
-                return call.value
+        if not is_bounded(call) and is_ordinary(call) and await _goes_on_async(call):
+            call.ended = "succeeded"
+            return call.value
         script, answer = conduct(call), None
         while (step := next_step(script, answer)) is not None:
             answer = await (_attempt_async(call) if step is ATTEMPT else perform_async(call, step))
         return call.result()
     finally:
         call.close()
+
+
+def _goes_on(call: Call) -> bool:
+    """Wait and try again for as long as failures are ordinary; whether that ended with a success."""
+    gate = call.control.gate
+    call.enter()
+    try:
+        while True:
+            sleep(call)
+            call.prepare_for_next_attempt()
+            if gate.active:
+                return False
+            call.begin()
+            try:
+                call.succeeded(call.fn(*call.args, **call.kwargs) if call.kwargs else call.fn(*call.args))
+            except Exception as error:
+                call.failed(error)
+            else:
+                return True
+            if not is_ordinary(call):
+                return False
+    finally:
+        call.exit()
+
+
+async def _goes_on_async(call: Call) -> bool:
+    """Wait and try again for as long as failures are ordinary; whether that ended with a success."""
+    gate = call.control.gate
+    call.enter()
+    try:
+        while True:
+            await sleep_async(call)
+            call.prepare_for_next_attempt()
+            if gate.active:
+                return False
+            call.begin()
+            try:
+                await _called(call)
+            except Exception as error:
+                call.failed(error)
+            else:
+                return True
+            if not is_ordinary(call):
+                return False
+    finally:
+        call.exit()
 
 
 def perform(call: Call, step: Any) -> Raised | None:

@@ -94,26 +94,18 @@ def forget(control: Controller) -> None:
 
 def drop(control: Controller) -> None:
     """Nobody will ask for the calls of this function."""
-    _last.set(_without(control))
+    known = dict(_last.get())
+    if known.pop(control, control) is not control:
+        _last.set(known)
 
 
 def _put(control: Controller, ended: Ended | None) -> None:
-    known = _last.get()
-    if not known or (len(known) == 1 and control in known):  # as mostly
-        _last.set({control: ended})
-        return
-    others = _without(control)
-    if len(others) >= _REMEMBERED:
-        others = dict(list(others.items())[1:])
-    _last.set({**others, control: ended})
-
-
-def _without(control: Controller) -> Mapping[Controller, Ended | None]:
-    """What is remembered of other functions."""
-    known = _last.get()
-    if control not in known:
-        return known
-    return {other: kept for other, kept in known.items() if other is not control} if len(known) > 1 else _NOTHING
+    known = dict(_last.get())
+    known.pop(control, None)  # so that it stands last
+    known[control] = ended
+    if len(known) > _REMEMBERED:
+        del known[next(iter(known))]
+    _last.set(known)
 
 
 def _succeeded_at_once(control: Controller, known: Mapping[Controller, Ended | None]) -> bool:

@@ -27,8 +27,11 @@ _WAITS_WITH_OTHERS: Final = f"{_WAITS} or when the limit opens, together with th
 
 
 def waiting(call: Call, wait: float) -> None:
-    """The call waits and tries again."""
-    _log(logging.WARNING, call, "retry", _WAITS if call.ticket is None else _WAITS_WITH_OTHERS, wait_s=wait)
+    """The call waits and tries again. Asked once in a call is who hears of it: to ask takes as long as to judge."""
+    if call.unheard is None:
+        call.unheard = not _is_heard(logging.WARNING)
+    if not call.unheard:
+        _log(logging.WARNING, call, "retry", _WAITS if call.ticket is None else _WAITS_WITH_OTHERS, wait_s=wait)
 
 
 def stepping_down(call: Call, name: str) -> None:

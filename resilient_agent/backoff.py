@@ -89,7 +89,17 @@ class BackoffConfig:
         if attempt < 0:
             raise ValueError(f"attempt counts from 0, it cannot be {attempt}")
         cap = self.max_delay_ms
-        value = self._curve(attempt)
+        try:
+            if self.shape == "exponential":
+                # As a float: an int power of 10,000 would be exact, and slow.
+                value = self.base_delay_ms * float(self.multiplier) ** attempt
+            elif self.shape == "linear":
+                value = float(self.base_delay_ms) * (attempt + 1)
+            else:
+                value = self.base_delay_ms
+        except OverflowError:
+            # Past 1e308: the cap decides, unless there is nothing to multiply.
+            value = cap if self.base_delay_ms else 0.0
         # Comparisons and no `min`, which takes three times as long: every failure comes by here.
         if value > cap:  # noqa: PLR1730
             value = cap
@@ -102,18 +112,6 @@ class BackoffConfig:
         low = value - spread
         wait = low + (high - low) * rng.random()
         return (high if wait > high else wait) / 1000  # noqa: FURB136
-
-    def _curve(self, attempt: int) -> float:
-        if self.shape == "fixed":
-            return self.base_delay_ms
-        try:
-            if self.shape == "linear":
-                return float(self.base_delay_ms) * (attempt + 1)
-            # As a float: an int power of 10,000 would be exact, and slow.
-            return self.base_delay_ms * float(self.multiplier) ** attempt
-        except OverflowError:
-            # Past 1e308: the cap decides, unless there is nothing to multiply.
-            return self.max_delay_ms if self.base_delay_ms else 0.0
 
 
 def check_retries(name: str, value: object) -> None:

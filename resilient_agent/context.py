@@ -58,5 +58,4 @@ def current_attempt() -> CurrentAttempt:
     if not here.key:
         session = _scope.conversation()
         here.key = uuid.uuid4().hex if session is None else session.key_of_call(here.function, here.arguments)
-    left = None if here.ends is None else max(0.0, here.ends - here.clock())
-    return CurrentAttempt(here.function, here.number, here.key, left)
+    return CurrentAttempt(here.function, here.attempt_number, here.key, here.deadline_left())

@@ -96,18 +96,23 @@ class Judge:
         """
         verdict = self.verdict
         if verdict is None or self.attempt != attempt:
-            if verdict is not None and told is not None and type(error) is self._kind and told == self._args:
+            # Alike to the last one, word for word: so is the verdict.
+            if verdict is not None and told is not None and told == self._args and type(error) is self._kind:
                 self.identical += 1
             else:
                 verdict = self._judged(error)
                 self._remember(error, told, verdict)
-            self.verdict = verdict
+                self.verdict = verdict
             self.attempt = attempt
             self.failures += 1 + below
             self.repeats = self._counts[verdict.rule] = self._counts.get(verdict.rule, 0) + 1 + below
             if verdict.retry_after is not None:
                 self._named = self.failures, self._counts.copy()
         return verdict
+
+    def let_go(self) -> None:
+        """The call is over: of what was raised nothing is kept."""
+        self._args, self._said = None, ""
 
     def step(self, *, of_all: bool) -> int:
         """Which wait of a curve comes next, from 0.
@@ -261,10 +266,10 @@ class wait_by_error(_ByError, wait_base):  # noqa: N801
         """The wait in seconds after the failure that was judged last."""
         verdict = judge.verdict
         assert verdict is not None  # noqa: S101 - asked after a failure
-        backoff = self._backoff or verdict.backoff
+        backoff, rng = self._backoff or verdict.backoff, random if self._rng is None else self._rng
         if verdict.retry_after is not None:
-            return verdict.retry_after * (1 + backoff.jitter * _rng(self._rng).random())
-        return backoff.delay(judge.step(of_all=self._backoff is not None), _rng(self._rng))
+            return verdict.retry_after * (1 + backoff.jitter * rng.random())
+        return backoff.delay(judge.step(of_all=self._backoff is not None), rng)
 
 
 class wait_by_backoff(wait_base):  # noqa: N801
@@ -378,24 +383,19 @@ def limit_met(judge: Judge, max_retries: int | None, max_retry_after: float, max
     verdict = judge.verdict
     if verdict is None:
         return ""
-    if too_often := _too_often(judge, verdict, max_retries):
-        return too_often
-    if judge.identical >= max_identical and verdict.load != "limit":
-        return f"the same failure {judge.identical} times in a row, max_identical={max_identical:g}"
-    if verdict.retry_after is not None and verdict.retry_after > max_retry_after:
-        return f"the server asks for {verdict.retry_after:g} s, more than {max_retry_after:g} s"
-    return ""
-
-
-def _too_often(judge: Judge, verdict: Classification, max_retries: int | None) -> str:
     total = TOTAL_RETRIES if max_retries is None else max_retries
+    met = ""
     if judge.failures > total:
-        return f"max_retries={total}"
-    if verdict.at_most is not None and judge.repeats > verdict.at_most:
-        return f"at most {verdict.at_most} for {verdict.rule}"
-    if max_retries is None and judge.repeats > verdict.backoff.max_retries:
-        return f"max_retries={verdict.backoff.max_retries} for {verdict.rule}"
-    return ""
+        met = f"max_retries={total}"
+    elif verdict.at_most is not None and judge.repeats > verdict.at_most:
+        met = f"at most {verdict.at_most} for {verdict.rule}"
+    elif max_retries is None and judge.repeats > verdict.backoff.max_retries:
+        met = f"max_retries={verdict.backoff.max_retries} for {verdict.rule}"
+    elif judge.identical >= max_identical and verdict.load != "limit":
+        met = f"the same failure {judge.identical} times in a row, max_identical={max_identical:g}"
+    elif verdict.retry_after is not None and verdict.retry_after > max_retry_after:
+        met = f"the server asks for {verdict.retry_after:g} s, more than {max_retry_after:g} s"
+    return met
 
 
 def _error_of(state: tenacity.RetryCallState) -> Exception | None:

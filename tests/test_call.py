@@ -1,5 +1,6 @@
 """The life of one call: how often, what comes out, what is said about it, and what is left behind."""
 
+import asyncio
 import contextlib
 import contextvars
 import copy
@@ -16,6 +17,7 @@ import pytest
 import tenacity
 
 from resilient_agent import BackoffConfig, ErrorClassifier, ErrorType, resilient, session_guard
+from resilient_agent._call import Call
 
 QUICK = BackoffConfig(base_delay_ms=100, multiplier=2, jitter=0, max_retries=3)
 
@@ -584,6 +586,29 @@ def test_functions_decorated_on_the_fly_do_not_pile_up(waits):
     refs = contextvars.copy_context().run(in_context)
     gc.collect()
     assert sum(ref() is not None for ref in refs) <= 64
+
+
+def test_turns_that_start_the_next_one_in_a_task_do_not_pile_up():
+    """Each task knows the call that started it; once that has ended it is let go of, however long the line is."""  # A41
+    alive = []
+
+    async def main():
+        following, done = [], asyncio.Event()
+
+        @resilient(deadline=60)
+        async def turn(number):
+            alive.append(sum(type(thing) is Call for thing in gc.get_objects()))
+            following[:] = [asyncio.create_task(turn(number - 1))] if number else []
+            await asyncio.sleep(0)  # the next one begins, inside of this one
+            if not number:
+                done.set()
+
+        await turn(100)
+        await done.wait()
+
+    asyncio.run(main())
+    assert len(alive) == 101
+    assert alive[-1] <= alive[10]
 
 
 # What the log says

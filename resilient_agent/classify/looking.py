@@ -7,6 +7,7 @@ looked for is said by `evidence.py`.
 
 from __future__ import annotations
 
+import builtins
 import itertools
 from collections.abc import Mapping
 from typing import Any, Final
@@ -27,6 +28,12 @@ __all__ = [
 
 _PLAIN: Final = frozenset((type(None), str, int, bool, float, dict, list, tuple, bytes))
 _REPLACED: Final = (str, int, bytes, tuple)
+_TOLD_BY_ARGS: Final = frozenset(
+    kind
+    for kind in vars(builtins).values()
+    # A group has its members to tell of as well.
+    if isinstance(kind, type) and issubclass(kind, BaseException) and not issubclass(kind, BaseExceptionGroup)
+)
 _HEADER_LIMIT: Final = 200
 _TEXT_LIMIT: Final = 4_000  # characters of a message that are looked through
 
@@ -60,11 +67,11 @@ def plainly(value: Any) -> Any:
 def told_by_args_alone(error: BaseException) -> tuple[Any, ...] | None:
     """The arguments of an exception of Python's own that has nothing else to tell; else None."""
     try:
-        if error.__dict__ or error.__cause__ is not None or error.__context__ is not None:
+        if type(error) not in _TOLD_BY_ARGS or error.__cause__ is not None or error.__context__ is not None:
             return None
-        return error.args if type(error).__module__ == "builtins" else None
-    except Exception:
+    except Exception:  # a class that cannot be hashed
         return None
+    return None if error.__dict__ else error.args
 
 
 def item(holder: Any, key: str) -> Any:
