@@ -97,7 +97,7 @@ class Judge:
         verdict = self.verdict
         if verdict is None or self.attempt != attempt:
             # Alike to the last one, word for word: so is the verdict.
-            if verdict is not None and told is not None and told == self._args and type(error) is self._kind:
+            if verdict is not None and told is not None and type(error) is self._kind and told == self._args:
                 self.identical += 1
             else:
                 verdict = self._judged(error)
