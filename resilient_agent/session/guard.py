@@ -171,7 +171,7 @@ def interrupted_sessions(store: Store = None) -> list[StoredSession]:
 
 
 def discard_session(session_id: str, *, store: Store = None) -> bool:
-    """Remove what is stored of a session, for good; whether there was anything.
+    """Remove what is stored of a session, for good, also a damaged file that was set aside; whether there was anything.
 
     Raises:
         SessionBusy: somebody holds it.

@@ -720,6 +720,37 @@ def test_a_damaged_log_is_kept_when_its_session_is_over(store, put, caplog):  # 
     assert list(store.scan()) == []
 
 
+@pytest.mark.parametrize("damage", ["set aside", "first line", "all of it"])
+def test_delete_takes_what_is_damaged_as_well(store, put, damage):  # B38
+    """Gone means gone, also what nobody can read any more; that there was something is told."""
+    path = put("ticket-42", message(1))
+    put("ticket-43", message(1))
+    other = store.path("ticket-43")
+    lines = whole(path).split(b"\n", 1)
+    path.write_bytes(lines[1] if damage == "first line" else whole(path).replace(b"\n", b"\r\n"))
+    if damage == "set aside":
+        store.claim("ticket-42").remove()
+        put("ticket-42", message(2))
+    assert store.delete("ticket-42") is True
+    assert list(path.parent.iterdir()) == [other]
+    assert store.delete("ticket-42") is False
+
+
+def test_prune_leaves_what_cannot_be_read(store, put):  # B38
+    """A log that was damaged since it was listed is no session that stands as it was asked for."""
+    path = put("ticket-42", message(1), ending="closed")
+    damaged = whole(path).split(b"\n", 1)[1]
+
+    class DamagedMeanwhile(FileStore):
+        def scan(self):
+            for found in super().scan():
+                path.write_bytes(damaged)
+                yield found
+
+    assert DamagedMeanwhile(store.folder).prune(older_than=0, status="closed") == []
+    assert whole(path) == damaged
+
+
 def test_a_damaged_log_that_nobody_got_into_is_left_as_it_is(store, put):  # B38
     """A guard that could not be entered takes nothing away with it."""
     path = put("ticket-42", message(1))

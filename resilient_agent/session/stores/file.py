@@ -31,7 +31,7 @@ from resilient_agent.errors import SessionBusy, SessionSealed, StorageError, Uns
 from resilient_agent.session.history import History
 from resilient_agent.session.record import Record, without_content
 from resilient_agent.session.stores import _posix, _reading, base, lease
-from resilient_agent.session.stores._filelog import Durability, FileLog
+from resilient_agent.session.stores._filelog import DAMAGED, Durability, FileLog
 from resilient_agent.session.stores.base import Admit, Codec, StoredSession, StoredStatus
 
 __all__ = ["Durability", "FileLog", "FileStore"]
@@ -170,12 +170,22 @@ class FileStore:
         return self._look(self.path(session_id))
 
     def delete(self, session_id: str) -> bool:
-        """Remove a session for good; whether there was one.
+        """Remove a session for good, and what was set aside of it as damaged; whether there was anything.
 
         Raises:
             SessionBusy: somebody holds it.
         """
-        return self._remove(session_id, lambda _: True) is not None
+        path = self.path(session_id)
+        there = False
+        if path.exists():
+            with self._owned(path, session_id) as fd:
+                there = os.fstat(fd).st_size > 0  # one that nobody can read is something as well
+                _posix.remove(path)
+        with _posix.refused("remove what was damaged of the session", path):
+            for damaged in self.folder.glob(f"{path.name}{DAMAGED}*"):
+                _posix.remove(damaged)
+                there = True
+        return there
 
     def prune(
         self, *, older_than: float | datetime.timedelta, status: StoredStatus | Collection[StoredStatus]
@@ -197,24 +207,30 @@ class FileStore:
         for found in self.scan():
             if due(found):
                 with contextlib.suppress(SessionBusy):  # somebody has just resumed it
-                    removed.append(self._remove(found.session_id, due))
+                    removed.append(self._removed(found.session_id, due))
         return [found for found in removed if found is not None]
 
-    def _remove(self, session_id: str, due: Callable[[StoredSession], bool]) -> StoredSession | None:
-        """Remove a session, if it is due when nobody else can change it any more; what was removed."""
+    def _removed(self, session_id: str, due: Callable[[StoredSession], bool]) -> StoredSession | None:
+        """The session that was removed, if it is due still when nobody else can change it any more."""
         path = self.path(session_id)
         if not path.exists():
             return None
+        with self._owned(path, session_id) as fd:
+            found = _summary(path, _reading.ends_of(fd), live=False)
+            is_due = found is not None and due(found)
+            if is_due or os.fstat(fd).st_size == 0:  # empty: it was gone, and has just been made by being opened
+                _posix.remove(path)
+        return found if is_due else None
+
+    @contextlib.contextmanager
+    def _owned(self, path: Path, session_id: str) -> Iterator[int]:
+        """The session's log, open and locked, to be removed."""
         with _posix.refused("remove the session's log", path):
             fd = self._own(path, session_id)
             try:
-                found = _summary(path, _reading.ends_of(fd), live=False)
-                if found is not None and not due(found):
-                    return None
-                _posix.remove(path)
+                yield fd
             finally:
                 _posix.let_go(fd)
-        return found
 
     def path(self, session_id: str) -> Path:
         """Where a session's log lies: a readable part, and a hash that tells `a/b` from `a_b`."""
