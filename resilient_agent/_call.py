@@ -371,14 +371,18 @@ class Call(tenacity.RetryCallState):
 
     # The context that attempts run in
 
-    def enter(self) -> None:
-        """What runs from here on belongs to an attempt of this call; never over a yield."""
+    def be_known(self) -> None:
+        """Get ready to be seen from inside of its attempts."""
         if not self.serial:
             self.serial = next(_serials)
             self.arguments: tuple[Any, ...] = self.args, self.kwargs
             self.key = ""
             self.ends_anywhere: float | None = None
             self.passed_at = 0.0
+
+    def enter(self) -> None:
+        """What runs from here on belongs to an attempt of this call; not over a wait or a yield."""
+        self.be_known()
         if self.ends is not None:
             self.ends_anywhere = clock_room.monotonic() + self.ends - self.now()
             self.passed_at = self.passed.seconds

@@ -51,5 +51,6 @@ def is_ordinary(call: Call) -> bool:
     if wait >= call.scope_left():
         return False
     call.waits(wait)
-    telling.waiting(call, wait)
+    if not call.unheard:
+        telling.waiting(call, wait)
     return True

@@ -1,8 +1,8 @@
 """Which call is running here: what an attempt may ask about itself, and a call about the one around it.
 
 A context variable, so that tasks and threads which an attempt starts know it too. It is set around
-attempts, and around the waits between ordinary ones, but never over a yield. The usual first attempt
-does not set it, because that would cost as much as all the rest of it; unless somebody asks: see `asked_for`.
+attempts only, never over a wait or a yield. The usual first attempt does not set it, because that
+would cost as much as all the rest of it; unless somebody asks: see `asked_for`.
 """
 
 from __future__ import annotations

@@ -204,47 +204,49 @@ async def drive_async(call: Call) -> Any:
 def _goes_on(call: Call) -> bool:
     """Wait and try again for as long as failures are ordinary; whether that ended with a success."""
     gate = call.control.gate
-    call.enter()
-    try:
-        while True:
-            sleep(call)
-            call.prepare_for_next_attempt()
-            if gate.active:
-                return False
-            call.begin()
-            try:
-                call.succeeded(call.fn(*call.args, **call.kwargs) if call.kwargs else call.fn(*call.args))
-            except Exception as error:
-                call.failed(error)
-            else:
-                return True
-            if not is_ordinary(call):
-                return False
-    finally:
-        call.exit()
+    call.be_known()
+    while True:
+        sleep(call)
+        call.prepare_for_next_attempt()
+        if gate.active:
+            return False
+        call.begin()
+        token = _scope.enter(call)  # not around the wait: a `sleep=`, or who takes the log, is no part of an attempt
+        try:
+            call.succeeded(call.fn(*call.args, **call.kwargs) if call.kwargs else call.fn(*call.args))
+        except Exception as error:
+            call.failed(error)
+        finally:
+            _scope.leave(token)
+            del token  # it holds the whole context, and a traceback this frame
+        if call.error is None:
+            return True
+        if not is_ordinary(call):
+            return False
 
 
 async def _goes_on_async(call: Call) -> bool:
     """Wait and try again for as long as failures are ordinary; whether that ended with a success."""
     gate = call.control.gate
-    call.enter()
-    try:
-        while True:
-            await sleep_async(call)
-            call.prepare_for_next_attempt()
-            if gate.active:
-                return False
-            call.begin()
-            try:
-                await _called(call)
-            except Exception as error:
-                call.failed(error)
-            else:
-                return True
-            if not is_ordinary(call):
-                return False
-    finally:
-        call.exit()
+    call.be_known()
+    while True:
+        await sleep_async(call)
+        call.prepare_for_next_attempt()
+        if gate.active:
+            return False
+        call.begin()
+        token = _scope.enter(call)  # not around the wait: a `sleep=`, or who takes the log, is no part of an attempt
+        try:
+            await _called(call)
+        except Exception as error:
+            call.failed(error)
+        finally:
+            _scope.leave(token)
+            del token  # it holds the whole context, and a traceback this frame
+        if call.error is None:
+            return True
+        if not is_ordinary(call):
+            return False
 
 
 def perform(call: Call, step: Any) -> Raised | None:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import logging
 import warnings
 
 import anyio
@@ -11,7 +12,16 @@ import openai
 import pytest
 import tenacity
 
-from resilient_agent import BackoffConfig, CircuitBreaker, CircuitOpen, RetryExecutor, attempts, report_of, resilient
+from resilient_agent import (
+    BackoffConfig,
+    CircuitBreaker,
+    CircuitOpen,
+    ErrorClassifier,
+    RetryExecutor,
+    attempts,
+    report_of,
+    resilient,
+)
 from resilient_agent.testing import FakeLLM, Status, no_waiting
 
 
@@ -245,6 +255,52 @@ def test_calls_one_after_the_other_do_not_share(nest):
     for _ in range(3):
         assert nest(script, retries(1), retries(1))[0] == "answer"
     assert script.calls == 6
+
+
+@pytest.mark.parametrize("place", ["the wait", "the log", "the classifier"])
+def test_a_call_between_two_attempts_is_not_inside_of_either(place):
+    """What waits, takes the log or judges may make calls of its own: they have all of their retries."""
+    calls = []
+
+    def between(*_):
+        script = Script(*[ConnectionResetError("cut")] * 3, "heard")
+        try:
+            post(script)
+        finally:
+            calls.append(script.calls)
+
+    class Asking(ErrorClassifier):
+        def classify(self, error):
+            between()
+            return super().classify(error)
+
+    class Posting(logging.Handler):
+        def emit(self, record):
+            if record.function.endswith("ask"):
+                between()
+
+    @resilient(max_retries=3, sleep=lambda seconds: None)
+    def post(script):
+        return script()
+
+    script = Script(*[ConnectionResetError("cut")] * 3, "answer")
+
+    @resilient(
+        max_retries=3,
+        sleep=between if place == "the wait" else lambda seconds: None,
+        classifier=Asking() if place == "the classifier" else None,
+    )
+    def ask():
+        return script()
+
+    logger = logging.getLogger("resilient_agent.retry")
+    handler = Posting() if place == "the log" else logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        assert ask() == "answer"
+    finally:
+        logger.removeHandler(handler)
+    assert calls == [4, 4, 4]
 
 
 @pytest.mark.parametrize(("wait", "calls"), [(3, 2), (7, 1)])
