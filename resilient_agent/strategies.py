@@ -153,7 +153,8 @@ class Judge:
 def _said(thing: object) -> str:
     """The first of what an exception, or one of its arguments, says."""
     try:
-        return str(thing)[:_SAID]
+        # Of its members the text of a group says no more than the number.
+        return (repr(thing) if isinstance(thing, BaseExceptionGroup) else str(thing))[:_SAID]
     except Exception:  # a __str__ that is broken says nothing
         return ""
 

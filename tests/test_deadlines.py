@@ -537,6 +537,17 @@ def test_failures_in_other_words_are_others(fail):
     assert script.calls == 15
 
 
+def test_groups_with_other_members_are_others(fail):
+    """Task groups say the same words of whatever went wrong in them, so the members are compared."""
+    members = [ConnectionResetError("cut"), ConnectionResetError("reset")] * 5
+    script = Script(*[ExceptionGroup("unhandled errors in a TaskGroup", [member]) for member in members])
+    fail(script, max_retries=9, max_identical=2)
+    assert script.calls == 10
+    script = Script(*[ExceptionGroup("unhandled errors in a TaskGroup", [members[0]]) for _ in members])
+    fail(script, max_retries=9, max_identical=2)
+    assert script.calls == 2
+
+
 @pytest.mark.parametrize(("alike", "calls"), [(399, 6), (400, 2), (401, 2)])
 def test_of_a_long_message_the_beginning_is_compared(fail, alike, calls):
     """Failures that say the same in their first 400 characters are the same failure."""
