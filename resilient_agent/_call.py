@@ -493,6 +493,7 @@ class Call(tenacity.RetryCallState):
         self.args, self.kwargs, self.arguments = (), {}, ()
         self.around = _scope.living(self.around)
         self.judge.let_go()
+        self._resilient_agent_judges = None
         self.delivered = tuple(self.delivered) if self.ended == "failed" else ()
 
     @property

@@ -16,7 +16,7 @@ import anyio
 import pytest
 import tenacity
 
-from resilient_agent import BackoffConfig, ErrorClassifier, ErrorType, resilient, session_guard
+from resilient_agent import BackoffConfig, ErrorClassifier, ErrorType, resilient, retry_if_retryable, session_guard
 from resilient_agent._call import Call
 
 QUICK = BackoffConfig(base_delay_ms=100, multiplier=2, jitter=0, max_retries=3)
@@ -569,6 +569,24 @@ def test_arguments_and_results_do_not_live_on(waits):
         refs = weakref.ref(argument), weakref.ref(result)
         del argument, result
         assert [ref() for ref in refs] == [None, None]
+
+
+def test_what_a_failure_was_made_of_does_not_live_on(waits):
+    """Nor do the arguments of its exceptions, whoever was asked to judge them."""  # A41
+    retry = retry_if_retryable(ErrorClassifier()) | tenacity.retry_if_result(lambda answer: answer is None)
+
+    @resilient(retry=retry, sleep=waits)
+    def ask():
+        if not refs:
+            witness = Witness()
+            refs.append(weakref.ref(witness))
+            raise ConnectionResetError(witness)
+        return "answer"
+
+    refs = []
+    with no_collector():
+        assert ask() == "answer"
+        assert [ref() for ref in refs] == [None]
 
 
 def test_functions_decorated_on_the_fly_do_not_pile_up(waits):
