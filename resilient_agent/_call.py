@@ -406,7 +406,13 @@ class Call(tenacity.RetryCallState):
 
     def deadline_left(self) -> float | None:
         """The seconds until its own deadline, or None where it has none."""
-        return None if self.ends is None else max(0.0, self.ends - self.now())
+        if self.ends is None or self.ends_anywhere is None:
+            return None
+        try:
+            left = self.ends - self.now()
+        except RuntimeError:  # asked in a thread that the attempt started, where no event loop tells its time
+            left = self.ends_anywhere - clock_room.monotonic() - (self.passed.seconds - self.passed_at)
+        return max(0.0, left)
 
     def room(self) -> int | None:
         """How many attempts a call inside may make: from the first retry on, what is left of our own."""

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from resilient_agent import current_attempt, last_call, resilient
+from resilient_agent import attempts, current_attempt, last_call, resilient
 from resilient_agent.testing import no_waiting
 
 
@@ -133,6 +133,37 @@ async def test_threads_and_tasks_of_an_attempt_know_it():
 
     with no_waiting():
         assert await ask() == 2
+
+
+async def left_in_thread():
+    told = await anyio.to_thread.run_sync(current_attempt)
+    return told.deadline_left
+
+
+@resilient(deadline=60)
+async def left_to_a_coroutine():
+    return await left_in_thread()
+
+
+@resilient(deadline=60)
+async def left_to_a_stream():
+    yield await left_in_thread()
+
+
+async def left_to_a_loop():
+    async for attempt in attempts(deadline=60):
+        with attempt:
+            left = await left_in_thread()
+    return left
+
+
+@pytest.mark.anyio
+async def test_a_thread_of_an_attempt_is_told_the_time_left_as_well():
+    """Though no event loop says there what time it is."""
+    left = [await left_to_a_coroutine(), await left_to_a_loop(), *[left async for left in left_to_a_stream()]]
+    assert all(50 < seconds <= 60 for seconds in left)
+    with no_waiting():
+        assert 50 < await left_to_a_coroutine() <= 60
 
 
 def test_a_bare_thread_knows_nothing():
