@@ -42,6 +42,10 @@ __all__ = ["Call", "Outcome"]
 
 _GENERATORS: Final = frozenset((types.GeneratorType, types.AsyncGeneratorType))
 _serials: Final = itertools.count(1)
+_REPORTED: Final = (
+    "control", "attempts", "attempt_number", "requests", "start_time", "outcome_timestamp", "idle_for", "paced_for",
+    "_worked", "_elapsed", "ended", "limit", "rung", "delivered",
+)  # fmt: skip
 _HISTORY: Final = 12  # attempts: of a call with forty retries the first two and the last tell enough
 
 
@@ -494,13 +498,25 @@ class Call(tenacity.RetryCallState):
     def _let_go(self) -> None:
         """It is over: only what a report needs is kept, no exception, no argument, and no call that is over as well."""
         self.over = True
-        statistics.remember(self.control, self)
-        self.error = self.value = self._outcome = self.last_failure = self.first_error = self.fn = None
-        self.args, self.kwargs, self.arguments = (), {}, ()
+        self.delivered = tuple(self.delivered) if self.ended == "failed" else ()
+        self.error = self.value = self._outcome = self.last_failure = self.first_error = None
+        self.arguments = ()
         self.around = _scope.living(self.around)
         self.judge.let_go()
         self._resilient_agent_judges = None
-        self.delivered = tuple(self.delivered) if self.ended == "failed" else ()
+        kept = self
+        if self.control.has_hooks:  # one may have kept the state: as with tenacity that says for good what was called
+            kept = self._without_arguments()
+        else:
+            self.fn, self.args, self.kwargs = None, (), {}
+        statistics.remember(self.control, kept)
+
+    def _without_arguments(self) -> Call:
+        """As much of it as a report needs."""
+        kept = Call.__new__(Call)
+        for name in _REPORTED:
+            setattr(kept, name, getattr(self, name))
+        return kept
 
     @property
     def numbers(self) -> dict[str, Any]:

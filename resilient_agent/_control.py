@@ -162,6 +162,7 @@ class Controller(tenacity.BaseRetrying):
         self.waits_by_error = type(self.wait) is wait_by_error and self.policy.backoff is None
         chosen = getattr(self.retry, "classifier", None) or self.policy.classifier
         self.classifier: ErrorClassifier = self._default_stop.classifier if chosen is None else chosen
+        self.has_hooks = not (self.before is None and self.after is None and self.before_sleep is None)
         limits = self.limits()
         retry, wait = self.retry, self.wait
         ordinary = (
@@ -169,7 +170,8 @@ class Controller(tenacity.BaseRetrying):
             and type(retry) is retry_if_retryable
             and type(wait) is wait_by_error
             and retry.classifier is wait.classifier is self.classifier
-            and all(hook is None for hook in (self.before, self.after, self.before_sleep, self.on_retry))
+            and not self.has_hooks
+            and self.on_retry is None
             and self.budget is None
             and self.breaker is None
         )

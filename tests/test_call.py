@@ -552,11 +552,12 @@ async def test_a_coroutines_call_leaves_no_circle_behind(end):
     assert alive == 0
 
 
-def test_arguments_and_results_do_not_live_on(waits):
+@pytest.mark.parametrize("hooks", [{}, {"after": lambda state: state.args, "before_sleep": lambda state: state.fn}])
+def test_arguments_and_results_do_not_live_on(waits, hooks):
     """Neither the arguments nor the result of a call that was retried are kept anywhere."""  # A41
     calls = []
 
-    @resilient(sleep=waits)
+    @resilient(sleep=waits, **hooks)
     def ask(_):
         calls.append(1)
         if len(calls) == 1:
@@ -569,6 +570,23 @@ def test_arguments_and_results_do_not_live_on(waits):
         refs = weakref.ref(argument), weakref.ref(result)
         del argument, result
         assert [ref() for ref in refs] == [None, None]
+
+
+def test_a_state_that_a_hook_kept_says_for_good_what_was_called(waits):
+    """As with tenacity: whoever puts states aside, and looks at them later, finds function and arguments."""
+    states = []
+
+    @resilient(after=states.append, sleep=waits)
+    def ask(question, *, model):
+        if len(states) < 2:
+            raise TimeoutError
+        return model
+
+    ask("why?", model="large")
+    assert [(state.fn, state.args, state.kwargs) for state in states] == [
+        (ask.__wrapped__, ("why?",), {"model": "large"})
+    ] * 2
+    assert ask.call_report().requests == 3
 
 
 def test_what_a_failure_was_made_of_does_not_live_on(waits):
