@@ -91,7 +91,11 @@ def registered() -> Rulebook:
         with _REGISTRY.lock:  # others wait; a plug-in that classifies while it is loaded comes through
             if _REGISTRY.plugins == "not looked for":
                 _REGISTRY.plugins = "being loaded"
-                _load_plugins()
+                try:
+                    _load_plugins()
+                except BaseException:  # Ctrl-C: the next one who asks looks again
+                    _REGISTRY.plugins = "not looked for"
+                    raise
                 _REGISTRY.plugins = "loaded"
     return _REGISTRY.book
 

@@ -309,6 +309,21 @@ def test_a_plugin_that_judges_while_it_is_loaded_is_answered(ask):
     assert ask("ask()", acme=("acme_plugin:RULES", code)) == ["plug/teapot"]
 
 
+def test_plugins_whose_loading_was_interrupted_are_looked_for_again(ask):
+    """Ctrl-C while a package is imported, as in a notebook: the next judgement has its rules."""
+    code = (
+        "import builtins\nif not hasattr(builtins, 'tried'):\n    builtins.tried = True\n    raise KeyboardInterrupt\n"
+        + textwrap.dedent(GOOD)
+    )
+    script = """
+    try:
+        ask()
+    except KeyboardInterrupt:
+        ask()
+    """
+    assert ask(script, acme=("acme_plugin:RULES", code)) == ["plug/teapot"]
+
+
 def test_many_threads_load_the_plugins_once(ask):
     """Judgements that begin at the same time all see the plug-in's rules."""
     code = "import time\nprint('loaded')\ntime.sleep(0.2)\n" + textwrap.dedent(GOOD)
