@@ -6,6 +6,7 @@ where it always is (`_course.py`): this is one more driver, for plain code and f
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, Unpack
@@ -127,6 +128,11 @@ class _Rounds:
             self._call.close()
             raise
         raise StopAsyncIteration
+
+    def __del__(self) -> None:
+        """Left in the middle, by a `break` or an error beside the block: what the call holds is given back."""
+        with contextlib.suppress(AttributeError, RuntimeError):  # never begun; or no event loop tells the time any more
+            self._call.close()
 
     def _begun(self) -> Attempt:
         self._attempt = Attempt(self._call, scoped=self._scoped)

@@ -184,6 +184,35 @@ def test_a_break_after_the_block_changes_nothing():
     assert loop.call_report().outcome == "succeeded"
 
 
+@pytest.mark.parametrize("left", ["by a break", "by an error"])
+def test_a_loop_that_is_left_after_a_failure_gives_back_what_it_holds(left):
+    """Beside the block, after an attempt that failed: a shared budget has its retry back, and the call was cancelled."""
+    budget = RetryBudget(share=0, floor=1, window=1)
+    loop = attempts(budget=budget, sleep=lambda seconds: None)
+    with contextlib.suppress(KeyError):
+        for attempt in loop:
+            with attempt:
+                raise ConnectionResetError("cut")
+            if attempt.number == 2 and left == "by a break":
+                break
+            if attempt.number == 2:
+                raise KeyError("beside the block")
+    assert "1 retries left, 0 held" in repr(budget)
+    assert loop.call_report().outcome == "cancelled"
+
+
+@pytest.mark.anyio
+async def test_a_loop_of_a_coroutine_that_is_left_after_a_failure_does_so_too(async_waits):
+    """In `async for` as well."""
+    budget = RetryBudget(share=0, floor=1, window=1)
+    async for attempt in attempts(budget=budget, sleep=async_waits):
+        with attempt:
+            raise ConnectionResetError("cut")
+        if attempt.number == 2:
+            break
+    assert "1 retries left, 0 held" in repr(budget)
+
+
 def test_a_body_that_does_not_enter_its_attempt_is_told_so():
     """Else the loop would end after one round that nobody watched."""
     with pytest.raises(RuntimeError, match="with attempt:"):
