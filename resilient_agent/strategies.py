@@ -96,8 +96,12 @@ class Judge:
         """
         verdict = self.verdict
         if verdict is None or self.attempt != attempt:
-            # Alike to the last one, word for word: so is the verdict.
-            if verdict is not None and told is not None and type(error) is self._kind and told == self._args:
+            try:
+                # Alike to the last one, word for word: so is the verdict.
+                alike = verdict is not None and told is not None and type(error) is self._kind and told == self._args
+            except Exception:  # arguments that refuse to be compared, as arrays do
+                alike = False
+            if alike and verdict is not None:
                 self.identical += 1
             else:
                 verdict = self._judged(error)

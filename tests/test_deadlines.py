@@ -569,6 +569,26 @@ def test_an_exception_whose_text_is_broken_says_nothing(fail):
     assert report_of(error).limit == "the same failure 2 times in a row, max_identical=2"
 
 
+def test_arguments_that_refuse_to_be_compared_are_compared_by_what_they_say(fail):
+    """Arrays do: that is no reason to end the call."""
+
+    class Rows:
+        __hash__ = None
+
+        def __init__(self, text):
+            self.text = text
+
+        def __eq__(self, other):
+            raise ValueError("the truth value of an array is ambiguous")
+
+        def __str__(self):
+            return self.text
+
+    script = Script(*[ConnectionResetError(Rows(text)) for text in ("one", "two", "two", "three")])
+    error, _ = fail(script, max_retries=5, max_identical=2)
+    assert error is script.failures[2]
+
+
 def test_refusals_for_a_rate_limit_are_not_counted(fail):
     """They say nothing about the request."""
     script = Script(Limited(1))
