@@ -489,6 +489,19 @@ def test_a_folder_that_is_gone_takes_nothing(store, tmp_path):  # B25
     log.release()
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_says_where_to_go(store, monkeypatch, number):
+    """As some over a network have none: "No locks available" is no advice."""
+
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(StorageError, match=r"has no locks.*store= or .* or in a database") as refused:
+        store.claim("ticket-42")
+    assert refused.value.errno == number
+
+
 # -- listing --------------------------------------------------------------------------------------
 
 
