@@ -4,18 +4,24 @@ Pure. Decides what is stored and in which bytes; knows nothing of sessions, logs
 
 JSON says: objects with string keys, arrays, strings, whole numbers of any size, finite
 floats, booleans and null. A pydantic model is stored as its own JSON dump and comes back as a
-dict, a tuple as a list. Everything else would come back as something different, so it is
+dict, as any mapping does, a tuple as a list. Everything else would come back as something different, so it is
 refused instead, before anything stored is touched.
 """
 
 from __future__ import annotations
 
 import collections
+import dataclasses
+import datetime
+import decimal
+import enum
 import functools
 import inspect
 import json
 import math
+import pathlib
 import re
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
@@ -123,7 +129,8 @@ def dict_of(stored: Any, given: Any, path: str) -> dict[str, Any]:
         NotStorable: it is none.
     """
     if not isinstance(stored, dict):
-        raise NotStorable(path, f"a dict or a pydantic model is due here, not a {type(given).__name__}")
+        advice = ": extend saves several messages" if type(given) in (list, tuple) else ""
+        raise NotStorable(path, f"a dict or a pydantic model is due here, not a {type(given).__name__}{advice}")
     return stored
 
 
@@ -174,7 +181,7 @@ def _plain_subclass(value: Any, depth: int) -> Any:
         return int(value)
     if isinstance(value, float):
         return _plain(float(value), depth)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):  # also what is no dict, as protobuf's are
         return _plain(dict(value), depth)
     if isinstance(value, list | tuple):
         return _plain(list(value), depth)
@@ -200,7 +207,7 @@ def _place(value: Any, depth: int) -> str:
     except NotStorable as refused:
         return refused.path  # the model's dump knows its own inside
     steps: Iterable[tuple[str, Any]] = ()
-    if isinstance(children, dict):
+    if isinstance(children, Mapping):
         steps = ((f".{key}", item) for key, item in children.items())
     elif isinstance(children, list | tuple):
         steps = ((f"[{number}]", item) for number, item in enumerate(children))
@@ -269,12 +276,21 @@ def _refuse_loss(value: Any, path: str) -> None:
             _refuse_loss(item, f"{path}[{place}]")
 
 
+_ADVICE: Final = (
+    ((bytes, bytearray, memoryview), "{name} are no JSON: encode them, for example with base64"),
+    ((set, frozenset), "a {name} has no order in JSON: store sorted(...) of it"),
+    ((datetime.date, datetime.time), "a {name} is no JSON: store its isoformat()"),
+    ((enum.Enum,), "a {name} is no JSON: store its value"),
+    ((uuid.UUID, decimal.Decimal, pathlib.PurePath), "a {name} is no JSON: store str(...) of it"),
+)
+"""What to do with which kinds of values."""
+
+
 def _advice(value: Any) -> str:
     name = type(value).__name__
-    if isinstance(value, bytes | bytearray | memoryview):
-        return f"{name} are no JSON: encode them, for example with base64"
-    if isinstance(value, set | frozenset):
-        return f"a {name} has no order in JSON: store sorted(...) of it"
-    if hasattr(value, "isoformat"):
-        return f"a {name} is no JSON: store its isoformat()"
+    known = next((advice for kinds, advice in _ADVICE if isinstance(value, kinds)), None)
+    if known is not None:
+        return known.format(name=name)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return f"a {name} is no JSON: store dataclasses.asdict(...) of it"
     return f"a {type(value).__module__}.{name} is no JSON: store a dict, a list, a string or a number"

@@ -102,7 +102,7 @@ def session_guard(
             further; 3 by default, None for no limit. An answer that is saved and a clean end begin the count
             anew; Ctrl-C, a cancellation, SIGTERM and a deferral are no crashes.
         resume_within: seconds, or a timedelta, after which an interrupted conversation is not gone on with any more: an
-            empty one begins, and a warning is logged.
+            empty one begins, and a warning is logged. For a deferred one they count from its moment on.
         wait: seconds to wait for a session that somebody else holds, or that is deferred; 0 by default.
         durability: of files: `"power"` (an acknowledged save survives a power cut) or `"process"` (it survives
             the end of the process, at a twentieth of the cost); the store's own when not given. What a save to

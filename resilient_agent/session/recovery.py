@@ -40,7 +40,9 @@ _SPARE: Final = 4
 """Looked at for each one that is wanted: other workers take some of them meanwhile."""
 
 
-def claim_interrupted(store: Store = None, *, limit: int = 1, **options: Unpack[Options]) -> list[SessionGuard]:
+def claim_interrupted(
+    store: Store = None, *, limit: int = 1, keep: bool = False, **options: Unpack[Options]
+) -> list[SessionGuard]:
     """Claim sessions that ended badly and that nobody holds; each goes to exactly one of all who ask.
 
     A session that was resumed and crashed again rests before it is given out again: 5 s after the second crash
@@ -52,6 +54,8 @@ def claim_interrupted(store: Store = None, *, limit: int = 1, **options: Unpack[
     Args:
         store: as for `session_guard`.
         limit: the most that are claimed.
+        keep: keep the records after a clean end, as for `session_guard`; else the conversations are gone, also
+            those that were begun with `keep=True`.
         options: those of `session_guard`.
 
     Returns:
@@ -84,7 +88,7 @@ def claim_interrupted(store: Store = None, *, limit: int = 1, **options: Unpack[
     claimed: list[SessionGuard] = []
     try:
         for session_id in opened.due(limit * _SPARE):
-            guard = session_guard(session_id, store=opened, **options)
+            guard = session_guard(session_id, store=opened, keep=keep, **options)
             if _is_claimed(guard):
                 claimed.append(guard)
             if len(claimed) == limit:
@@ -117,6 +121,7 @@ async def recover(
     concurrency: int = 4,
     poll: float | None = 5.0,
     drain: float = 25.0,
+    keep: bool = False,
     **options: Unpack[Options],
 ) -> int:
     """Go on with interrupted sessions, whoever began them: the main loop of a worker process.
@@ -132,6 +137,8 @@ async def recover(
         concurrency: how many sessions at a time.
         poll: seconds between two looks for more; None ends the loop when there is nothing left to go on with now.
         drain: seconds after SIGTERM that handlers have for coming to their end; below the 30 of Docker and Kubernetes.
+        keep: keep the records when the handler returns, as for `session_guard`; else the conversations are gone, also
+            those that were begun with `keep=True`.
         options: those of `session_guard`, but for `sigterm`, which is taken care of here.
 
     Returns:
@@ -163,19 +170,25 @@ async def recover(
     if options.pop("sigterm", None) is not None:
         raise TypeError("recover looks after SIGTERM by itself; leave sigterm= away")
     session_guard("any", store=store, **options)  # wrong options are refused now, and not at the first session
-    worker = _Worker(open_store(store), handler, concurrency, poll, options)
+    opened = open_store(store)
+
+    def claim(limit: int) -> list[SessionGuard]:
+        return claim_interrupted(opened, limit=limit, keep=keep, **options)
+
+    worker = _Worker(claim, handler, concurrency, poll)
     return await worker.run(drain)
 
 
 class _Worker:
     """One run of `recover`."""
 
-    def __init__(self, store: Any, handler: Handler, concurrency: int, poll: float | None, options: Options) -> None:
-        self._store = store
+    def __init__(
+        self, claim: Callable[[int], list[SessionGuard]], handler: Handler, concurrency: int, poll: float | None
+    ) -> None:
+        self._claim = claim
         self._handler = handler
         self._concurrency = concurrency
         self._poll = poll
-        self._options = options
         self._running = 0
         self._done = 0
         self._stopping = False
@@ -223,7 +236,7 @@ class _Worker:
         if free == 0:
             return []
         try:
-            return await decided(lambda: claim_interrupted(self._store, limit=free, **self._options), undo=_give_back)
+            return await decided(lambda: self._claim(free), undo=_give_back)
         except StorageError as error:
             if self._poll is None:
                 raise

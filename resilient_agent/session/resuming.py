@@ -64,10 +64,11 @@ class Terms:
         return False
 
     def is_stale(self, interruption: Interruption, now: datetime.datetime) -> bool:
-        """Whether it ended too long ago to go on with."""
+        """Whether it ended too long ago to go on with; a wait that a server had asked for makes it no older."""
         if self.resume_within is None:
             return False
-        return (now - interruption.at).total_seconds() > in_seconds(self.resume_within, _WITHIN)
+        since = max(interruption.at, interruption.not_before or interruption.at)
+        return (now - since).total_seconds() > in_seconds(self.resume_within, _WITHIN)
 
 
 def _reason(interruption: Interruption) -> str:

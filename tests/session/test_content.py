@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import pathlib
+import types
 import typing
 import uuid
 
@@ -20,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_agent import NotStorable, session_guard
-from resilient_agent.session.content import DEPTH_LIMIT, copied, plain, write
+from resilient_agent.session.content import DEPTH_LIMIT, copied, dict_of, plain, write
 from resilient_agent.session.stores.file import FileStore
 
 decode = json.loads
@@ -52,6 +53,15 @@ class Role(enum.StrEnum):
 
 class Level(enum.IntEnum):
     HIGH = 3
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Pixel:
+    x: int = 0
 
 
 class Block(pydantic.BaseModel):
@@ -134,6 +144,24 @@ def test_a_number_of_thousands_of_digits_is_kept(number):
 def test_tuples_come_back_as_lists():
     """A tuple, named or not, is stored as the list of its items."""
     assert decode(encode({"content": ("a", ("b", 1), Point(1, 2))})) == {"content": ["a", ["b", 1], [1, 2]]}
+
+
+@pytest.mark.parametrize("kind", [collections.UserDict, types.MappingProxyType, collections.ChainMap, dict])
+def test_any_mapping_comes_back_as_a_dict(kind):
+    """What is a mapping and no dict is stored as a dict with the same items, at any depth, as protobuf's arguments are."""
+    assert decode(encode(kind({"role": "user", "content": [kind({"a": kind({})})]}))) == {
+        "role": "user",
+        "content": [{"a": {}}],
+    }
+    with pytest.raises(NotStorable) as refusal:
+        encode(kind({"content": [kind({"image": b"PNG"})]}))
+    assert refusal.value.path == "$.content[0].image"
+
+
+def test_a_list_where_a_message_is_due_is_told_of_extend():
+    """The commonest mistake is named with its way out."""
+    with pytest.raises(NotStorable, match="not a list: extend saves several messages"):
+        dict_of([], [], "$")
 
 
 def test_enums_come_back_as_their_values():
@@ -288,7 +316,11 @@ REFUSED = [
     ("frozenset", frozenset("a"), "sorted"),
     ("datetime", datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC), "isoformat"),
     ("date", datetime.date(2026, 11, 23), "isoformat"),
-    ("Decimal", decimal.Decimal("1.10"), "Decimal"),
+    ("Decimal", decimal.Decimal("1.10"), "str("),
+    ("UUID", uuid.UUID(int=7), "str("),
+    ("path", pathlib.Path("a.png"), "str("),
+    ("enum", Colour.RED, "store its value"),
+    ("dataclass", Pixel(), "dataclasses.asdict"),
     ("complex", 1j, "complex"),
     ("object", object(), "object"),
     ("class", Block, "no JSON"),

@@ -462,6 +462,21 @@ def test_a_log_that_is_gone_takes_nothing(store, tmp_path, replaced):  # B25
     log.release()
 
 
+@pytest.mark.parametrize("left", [0, 1, 2], ids=["emptied", "cut in a record", "cut between two"])
+def test_a_log_that_is_cut_under_its_owner_is_written_anew(store, caplog, left):  # B25
+    """As log rotation empties a file, or an older backup is copied over it: nothing that was acknowledged is lost."""
+    log = store.claim("ticket-42")
+    save(log, 1)
+    size = [0, log.path.stat().st_size - 5, log.path.stat().st_size][left]
+    save(log, 2)
+    os.truncate(log.path, size)
+    save(log, 3)
+    save(log, 4)
+    log.release()
+    assert contents(store.read("ticket-42").messages) == [1, 2, 3, 4]
+    assert caplog.text.count("it was cut; it is written anew") == 1
+
+
 def test_a_folder_that_is_gone_takes_nothing(store, tmp_path):  # B25
     """When the whole folder is moved away, or a file stands in its place, saving raises."""
     log = store.claim("ticket-42")
@@ -472,6 +487,19 @@ def test_a_folder_that_is_gone_takes_nothing(store, tmp_path):  # B25
     with pytest.raises(SessionLost):
         save(log, 2)
     log.release()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_says_where_to_go(store, monkeypatch, number):
+    """As some over a network have none: "No locks available" is no advice."""
+
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(StorageError, match=r"has no locks.*store= or .* or in a database") as refused:
+        store.claim("ticket-42")
+    assert refused.value.errno == number
 
 
 # -- listing --------------------------------------------------------------------------------------

@@ -274,6 +274,23 @@ async def test_recover_goes_on_with_all_there_is(store):
 
 
 @pytest.mark.anyio
+async def test_conversations_that_are_to_be_kept_are_kept(store):
+    """`keep=True` closes what was finished, in place of removing it, and a later guard goes on with it."""
+    fell(store, "a", "b")
+
+    async def handler(session):
+        await session.append(ANSWER)
+
+    (guard,) = claim_interrupted(store, keep=True)
+    with guard as session:
+        session.append(ANSWER)
+    assert await recover(store, handler, poll=None, keep=True) == 1
+    assert sorted((found.session_id, found.status) for found in store.scan()) == [("a", "closed"), ("b", "closed")]
+    with session_guard("a", store=store) as session:
+        assert session.messages == [MESSAGE, ANSWER]
+
+
+@pytest.mark.anyio
 async def test_no_more_at_a_time_than_asked_for(memory):
     """`concurrency` bounds how many handlers run, and that many do."""
     fell(memory, *map(str, range(10)))

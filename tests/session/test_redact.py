@@ -53,6 +53,34 @@ TOKENS = {  # made up, in the forms that the services document
     "Google OAuth": "ya29.a0AfH6SMBx1234567890abcdefghijkl",
     "PEM": "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEpAIBAAKCAQEA7/+b=\n-----END RSA PRIVATE KEY-----",
     "JWT": JWT,
+    "JWE": "eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0..MTIzNDU2Nzg5MDEy.Ab1_Cd2-Ef3gHi4jKl5m.No6pQr7sTu8vWx9yZ0-Ab1",
+    "Google account": "AQ.Ab8RN6K1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8S9t0",
+    "Google OAuth client": "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",
+    "Google OAuth refresh": "1//0gAb1_Cd2-Ef3gHi4jKl5mNo6pQr7sTu8vWx9yZ0",
+    "Bedrock": "ABSKQmVkcm9ja0FQSUtleS0wMTIzNDU2Nzg5YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXo0MTIzNDU2Nzg5",
+    "Bedrock, for hours": "bedrock-api-key-YmVkcm9jay5hbWF6b25hd3MuY29tLz9BY3Rpb249",
+    "Entra": "Ab1" + "8Q~" + "cD2.eF3-gH4_iJ5~kL6mN7oP8qR9sT0uVw",
+    "Alibaba": "LTAI5tAb1Cd2Ef3Gh4Ij5Kl6",
+    "Tencent": "AKIDz8krbsJ5yKBZQpn74WFkmLPx3gnPhESA",
+    "DigitalOcean": "dop_v1_" + "0123456789abcdef" * 4,
+    "Vault": "hvs.CAESIAb1_Cd2-Ef3gHi4jKl5m",
+    "Databricks": "dapi0123456789abcdef0123456789abcdef",
+    "NVIDIA": "nvapi-Ab1_Cd2-Ef3gHi4jKl5mNo6pQr7sTu8vWx9yZ0Ab1Cd2Ef3",
+    "Fireworks": "fw_3ZAb1Cd2Ef3gHi4jKl5mNo6",
+    "Together": "tgp_v1_Ab1_Cd2-Ef3gHi4jKl5mNo6pQr7sTu8vWx9yZ0Ab1Cd",
+    "Cerebras": "csk-0123456789abcdefghijklmnopqrstuvwxyz0123456789ab",
+    "LangSmith": "lsv2_pt_0123456789abcdef0123456789abcdef_0123456789",
+    "Tavily": "tvly-dev-0123456789abcdefghijklmnopqrstuv",
+    "Shopify": "shpat_0123456789abcdef0123456789abcdef",
+    "Sentry": "sntrys_eyJpYXQiOjE2ODc3MTkzMzUuMDEyMzQ1fQ==_Ab1Cd2Ef3",
+    "Docker": "dckr_pat_Ab1_Cd2-Ef3gHi4jKl5mNo6pQr7",
+    "Atlassian": "ATATT3xFfGF0Ab1_Cd2-Ef3gHi4jKl5mNo6pQr7sTu8v=0A1B2C3D",
+    "Telegram": "123456789:AAb1_Cd2-Ef3gHi4jKl5mNo6pQr7sTu8vWx",
+    "Notion": "ntn_0123456789abcdefghijklmnopqrstuvwxyz0123456789",
+    "Linear": "lin_api_0123456789abcdefghijklmnopqrstuvwxyzABCD",
+    "webhook": "whsec_0123456789abcdefghijklmnopqrstuv",
+    "age": "AGE-SECRET-KEY-1" + "QYQSZQGPQY" * 5 + "QSZQGPQ7",
+    "GitLab runner": "glrt-Ab1_Cd2-Ef3gHi4jKl5m",
 }
 PASSWORD = "correct-horse-7"
 
@@ -217,11 +245,71 @@ def test_secrets_that_are_met_in_the_field_are_found(value, secret):  # B55
         ("{'db_password': 'a b', 'n': 1}", f"{{'db_password': '{REDACTED}', 'n': 1}}"),
         ('{"token": "abcd1234", "token_count": "5"}', f'{{"token": "{REDACTED}", "token_count": "5"}}'),
         (f"key: {TOKENS['PEM'][:32]}{'A' * 64}\n{'B' * 64} cut", f"key: {REDACTED} cut"),
+        ("SECRET_KEY = 'dev-(abc)-123'\nDEBUG = True", f"SECRET_KEY = '{REDACTED}'\nDEBUG = True"),
+        ('db_password: "hunter2 !"\nauth_token: "abcd#1234"', f'db_password: "hunter2 !"\nauth_token: "{REDACTED}"'),
+        ("DB_PASS=hunter2 MYSQL_PWD=hunter2 SSHPASS=hunter2", f"DB_PASS={REDACTED} MYSQL_PWD={REDACTED} SSHPASS={REDACTED}"),
+        ("ENCRYPTION_KEY=hunter2secret", f"ENCRYPTION_KEY={REDACTED}"),
+        ("Ocp-Apim-Subscription-Key: hunter2secret", f"Ocp-Apim-Subscription-Key: {REDACTED}"),
+        ("Server=db;Uid=ada;Pwd=hunter2;Port=1", f"Server=db;Uid=ada;Pwd={REDACTED};Port=1"),
+        ("jdbc:oracle:thin:ada/hunter2@db:1521/x", f"jdbc:oracle:thin:ada/{REDACTED}@db:1521/x"),
+        ("https://a1b2c3d4e5f6a7b8c9d0@git.example.com/x", f"https://{REDACTED}@git.example.com/x"),
+        ("machine db.example.com login ada password hunter2", f"machine db.example.com login ada password {REDACTED}"),
+        ("密码\uff1ahunter2secret, 密码: hunter2secret", f"密码\uff1a{REDACTED}, 密码: {REDACTED}"),
     ],
 )  # fmt: skip
 def test_a_name_that_ends_like_one_of_a_secret_tells_it(text, redacted):  # B55
     """Variables of the environment, settings, addresses of databases, and fields of JSON, quoted up to the quote."""
     assert redact_secrets(text) == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("Cookie: sid=hunter2; theme=dark\nAccept: */*", f"Cookie: {REDACTED}\nAccept: */*"),
+        ("< Set-Cookie: sid=hunter2; Path=/; HttpOnly", f"< Set-Cookie: {REDACTED}"),
+        ('{"Cookie": "sid=hunter2; theme=dark"}', f'{{"Cookie": "{REDACTED}"}}'),
+        ("Authorization: ApiKey hunter2secret", f"Authorization: ApiKey {REDACTED}"),
+        ("X-Vault-Token: hunter2secret\nPrivate-Token: hunter2secret", f"X-Vault-Token: {REDACTED}\nPrivate-Token: {REDACTED}"),
+        ("https://a.b/c?X-Amz-Signature=0123456789abcdef", f"https://a.b/c?X-Amz-Signature={REDACTED}"),
+        (f"https://a.b/api/f?code={'a1B2' * 13}==", f"https://a.b/api/f?code={REDACTED}"),
+        ("https://hooks.slack.com/services/T00000000/B00000000/a1B2c3D4", f"https://hooks.slack.com/services/{REDACTED}"),
+        ("https://discord.com/api/webhooks/123456789/a1B2c3D4-e5", f"https://discord.com/api/webhooks/123456789/{REDACTED}"),
+    ],
+)  # fmt: skip
+def test_headers_and_addresses_that_are_secrets_are_found(text, redacted):  # B55
+    """Cookies, schemes of authorization, signed addresses, and addresses that whoever knows them may use."""
+    assert redact_secrets(text) == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("curl -u ada:hunter2 https://a.b", f"curl -u ada:{REDACTED} https://a.b"),
+        ("curl -sS 'https://a.b?c=1&d=2' --user 'ada:hunter2'", f"curl -sS 'https://a.b?c=1&d=2' --user 'ada:{REDACTED}'"),
+        ("curl --proxy-user ada:hunter2 -x a.b https://c.d", f"curl --proxy-user ada:{REDACTED} -x a.b https://c.d"),
+        ("curl -b 'sid=hunter2; theme=dark' https://a.b", f"curl -b '{REDACTED}' https://a.b"),
+        ("mysql -P 3306 -u ada -phunter2 shop", f"mysql -P 3306 -u ada -p{REDACTED} shop"),
+        ("sshpass -p hunter2 ssh ada@a.b", f"sshpass -p {REDACTED} ssh ada@a.b"),
+        ("docker login -u ada -p hunter2 a.b", f"docker login -u ada -p {REDACTED} a.b"),
+        ("redis-cli -h a.b -a hunter2 ping", f"redis-cli -h a.b -a {REDACTED} ping"),
+        ("deploy --api-key hunter2secret --auth-token 'hunter2secret'", f"deploy --api-key {REDACTED} --auth-token '{REDACTED}'"),
+    ],
+)  # fmt: skip
+def test_a_password_behind_an_option_of_a_command_is_found(text, redacted):  # B55
+    """What an agent's shell is given all day."""
+    assert redact_secrets(text) == redacted
+    assert json.loads(redact_secrets(json.dumps({"command": text}))) == {"command": redacted}
+
+
+@pytest.mark.parametrize("lead", ["", "data:image/png;base64,", "data:application/pdf;name=a.pdf;base64,"])
+def test_a_picture_stays_as_it_is(lead):  # B51
+    """One in some hundred pictures holds by chance what looks like a key; and looking takes a second for each megabyte."""
+    picture = f"{lead}{'iVBORw0K' * 100_000}/{TOKENS['Google']}/{TOKENS['Alibaba']}/AA=="
+    begun = time.process_time()
+    assert redact_secrets({"content": [{"image_url": {"url": picture}}]}) == {
+        "content": [{"image_url": {"url": picture}}]
+    }
+    assert time.process_time() - begun < 0.1
 
 
 @given(st.text(min_size=1), st.booleans())
@@ -256,6 +344,13 @@ def test_a_quoted_password_goes_whole_and_json_stays_json(password, deep):  # B5
         "token: str, secret: bytes32, password: the usual one",
         '["password=", "b", "token="]',
         '{"a": "password=", "b": "secret="}',
+        "docker run -u 1000:1000 --user ada:users, curl a.b && docker run -u 1000:1000, curl -u ada: -u $USER:$PASS",
+        "mysql -P3306 -p shop, PWD=/home/ada OLDPWD=/, curl -b cookies.txt, cookie: the browser asks for consent = yes",
+        "--password, --token to use, --max-token 12345678, --secret id=token1234,src=token.txt",
+        'label: "Password", password: "at least 8 characters", secret: "required"',
+        "https://ada@example.com, ssh://git@github.com/a/b, https://a.b/login?code=US&state=1",
+        "connect(proxy_pass=url.password)",
+        "bypass=12345678, first_pass=12345678, encryption_key_id=7",
         "a PEM file begins with -----BEGIN PRIVATE KEY----- and ends",
     ],
     ids=str,
@@ -426,6 +521,11 @@ def test_arguments_of_a_call_stay_json(command):  # B56
         pytest.param("://a:" * 200_000, id="beginnings of an address"),
         pytest.param("password:        " * 60_000, id="beginnings of a setting"),
         pytest.param("'" + "a" * 1_000_000, id="a long name"),
+        pytest.param("curl -u " * 100_000, id="beginnings of a command"),
+        pytest.param("docker login -p " * 60_000, id="beginnings of a login"),
+        pytest.param("cookie:a=" * 100_000, id="beginnings of a cookie"),
+        pytest.param("secret = '" * 100_000, id="beginnings of a quoted setting"),
+        pytest.param("1Q~" * 300_000, id="beginnings of a client's secret"),
     ],
     ids=lambda text: text[:8].strip(),
 )

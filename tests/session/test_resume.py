@@ -180,6 +180,18 @@ def test_what_ended_long_ago_is_not_gone_on_with(store, later, caplog):
         assert session.resumed
 
 
+def test_a_wait_that_a_server_asked_for_makes_a_session_no_older(store, later):
+    """`resume_within` counts from the moment of a deferral: else each that is longer would end the conversation."""
+    with pytest.raises(Deferred), session_guard("ticket-42", store=store) as session:
+        session.append({"n": 1})
+        raise Deferred(clock.now() + datetime.timedelta(hours=2))
+    later(5400)
+    with pytest.raises(Deferred):
+        session_guard("ticket-42", store=store, resume_within=3600).__enter__()
+    later(3600)
+    assert crash(store, resume_within=3600)[2] == [{"n": 1}]
+
+
 @pytest.mark.parametrize(
     ("within", "resumed"),
     [

@@ -91,3 +91,28 @@ def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
     assert open_store().folder == tmp_path / "stored"
     asyncio.run(ConversationRecovery("~/snapshots").save_snapshot("ticket-42", []))
     assert (tmp_path / "snapshots").is_dir()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "host=db dbname=agents user=ada password=hunter2",
+        "dbname=agents",
+        "localhost:6379",
+        "localhost:6379/0",
+        "redis:localhost",
+        "postgresql:/agents",
+    ],
+)
+def test_the_address_of_a_database_that_is_no_url_is_no_folder(address, monkeypatch, tmp_path):
+    """Else each worker of a fleet would quietly keep sessions of its own, and the password be a folder's name."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="name a database by its URL") as refused:
+        session_guard("ticket-42", store=address)
+    assert "hunter2" not in str(refused.value)
+    assert open_store(f"./{address}").folder == tmp_path / address
+
+
+def test_a_scheme_in_capitals_names_the_same_store():
+    """The driver would refuse it."""
+    assert open_store("REDIS://localhost:1/0") is open_store("redis://localhost:1/0")

@@ -264,8 +264,8 @@ async def stores() -> None:
 
     def plain(session: AsyncSession) -> None: ...
 
-    assert_type(await recover(store, handler, concurrency=4, poll=None, max_resumes=5), int)
-    assert_type(claim_interrupted(store, limit=3), list[SessionGuard])
+    assert_type(await recover(store, handler, concurrency=4, poll=None, keep=True, max_resumes=5), int)
+    assert_type(claim_interrupted(store, limit=3, keep=True), list[SessionGuard])
     await recover(store, plain)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     shared: Pacer = SharedPacer("redis://db", name="openai")
     budget: RetryBudget = SharedRetryBudget("redis://db", name="openai")

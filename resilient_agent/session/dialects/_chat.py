@@ -75,7 +75,9 @@ def _asks_plainly(message: dict[str, Any], due: set[str]) -> bool:
 
 
 def _only_says(message: dict[str, Any], due: set[str]) -> bool:
-    return not due and bool(message.get("content")) and not isinstance(message.get("tool_calls"), list)
+    content = message.get("content")
+    says = bool(content) and not (isinstance(content, list) and says_nothing(message))
+    return not due and says and not isinstance(message.get("tool_calls"), list)
 
 
 def mended(messages: Sequence[Any]) -> list[Any]:

@@ -36,6 +36,7 @@ OUTCOME_UNKNOWN: Final = (
 )
 """What a synthetic result says, and how it is recognised later: there is no other mark on it."""
 
+_TEXTS: Final = ("text", "output_text")
 _BOOKKEEPING: Final = frozenset(
     {
         "role",
@@ -228,7 +229,14 @@ def is_marker(content: Any) -> bool:
 
 def says_nothing(message: dict[str, Any]) -> bool:
     """Whether nothing but bookkeeping is left of an assistant's message."""
-    return not any(value for key, value in message.items() if key not in _BOOKKEEPING)
+    return not any(value and not _is_blank(value) for key, value in message.items() if key not in _BOOKKEEPING)
+
+
+def _is_blank(content: Any) -> bool:
+    """Whether it is a list of empty texts, as a stream leaves it that was cut at its beginning."""
+    return isinstance(content, list) and all(
+        isinstance(block, dict) and block.get("type") in _TEXTS and block.get("text") == "" for block in content
+    )
 
 
 def was_cut(message: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import threading
 from typing import Any, Final
 
@@ -28,6 +29,12 @@ _SCHEMES: Final = {
     "valkeys": "redis",
 }
 _NAMES: Final = {"postgres": "PostgresStore", "redis": "RedisStore"}
+# Settings of libpq, host:port, and URLs without their slashes. Taken for folders, each worker would keep its own.
+_ADDRESS: Final = re.compile(
+    r"\s*(?:host|hostaddr|port|dbname|user|password|service)\s*=|[\w.-]+:\d+(?:/\d*)?\Z"
+    rf"|(?:{'|'.join(_SCHEMES)}):",
+    re.IGNORECASE,
+)
 _NEEDED: Final = ("claim", "read", "scan", "due", "delete", "prune")
 
 _lock = threading.Lock()
@@ -49,7 +56,8 @@ def open_store(store: SessionStore | str | os.PathLike[str] | None = None, **opt
 
     Raises:
         TypeError: it is none of these, or the store does not know an option.
-        ValueError: an empty text, a URL of a kind that there is no store for, or an option that is out of its range.
+        ValueError: an empty text, a URL of a kind that there is no store for, the address of a database that is
+            no URL, or an option that is out of its range.
         ImportError: the driver is not installed; the text says the pip line.
 
     Example:
@@ -69,6 +77,11 @@ def open_store(store: SessionStore | str | os.PathLike[str] | None = None, **opt
         raise TypeError(f"store is the class {store.__name__}: make one, {store.__name__}(...)")
     if isinstance(store, str) and "://" in store:
         return _of_url(store, options)
+    if isinstance(store, str) and _ADDRESS.match(store):
+        raise ValueError(
+            "store= reads like the address of a database, and no folder: name a database by its URL, such as "
+            "postgresql://user@host/database or redis://host:6379/0; a folder of that name has ./ before it"
+        )
     if store is None or isinstance(store, str | os.PathLike):
         return FileStore(store, **options)
     missing = [name for name in _NEEDED if not callable(getattr(store, name, None))]
@@ -80,10 +93,11 @@ def open_store(store: SessionStore | str | os.PathLike[str] | None = None, **opt
 
 
 def _of_url(url: str, options: dict[str, Any]) -> SessionStore:
-    scheme = url.partition("://")[0].lower()
+    scheme, _, rest = url.partition("://")
+    scheme = scheme.lower()
     if scheme not in _SCHEMES:
         raise ValueError(f"{scheme}:// is no store; these are: {', '.join(_SCHEMES)}")
-    room = _SCHEMES[scheme]
+    room, url = _SCHEMES[scheme], f"{scheme}://{rest}"  # drivers know small letters only
     key = (url, tuple(sorted(options.items())))
     with _lock:
         if key not in _opened:

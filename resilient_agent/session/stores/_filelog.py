@@ -55,7 +55,7 @@ class FileLog:
         self._durable = durability == "power"
         self._codec = codec
         self._unsettled = False  # whether an append began that did not come to its end
-        self._mistrusted = False  # whether the disk failed to say that it has what the file seems to hold
+        self._mistrusted = False  # whether the disk failed to say that it has the file, or has less of it
         self._unnamed = False  # whether the folder was not synced since the file got its place
         self.path = path
         with _posix.refused("read the session's log", path):
@@ -86,6 +86,8 @@ class FileLog:
         """
         fd = self._check_ours()
         with _posix.refused("save to the session's log", self.path):
+            # Log rotation cuts files, and so does a backup that is copied over them: behind a hole nothing is read.
+            self._mistrusted = self._mistrusted or os.fstat(fd).st_size < self._end
             fd = self._settled(fd)
             record, line = self._next(kind, fields)
             self._unsettled = True
@@ -213,7 +215,7 @@ class FileLog:
         if self._unsettled:
             self._settle(fd)
         if self._mistrusted:
-            logger.warning("%s: the disk failed to sync it; it is written anew", self.path.name)
+            logger.warning("%s: the disk failed to sync it, or it was cut; it is written anew", self.path.name)
             self._renew(self._whole(fd))
             self._mistrusted = False
         if self._unnamed:

@@ -41,6 +41,18 @@ __all__ = [
 ]
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_LOCKS: Final = (
+    "this file system has no locks, as some over a network have none, so two could write at once. Keep sessions on a "
+    "disk of this machine (store= or RESILIENT_AGENT_HOME chooses the folder), or in a database"
+)
+_MEANING: Final = {
+    errno.ELOOP: "it is a symbolic link, which is not followed",
+    errno.ENOLCK: _NO_LOCKS,
+    errno.EOPNOTSUPP: _NO_LOCKS,
+    errno.ENOSYS: _NO_LOCKS,
+    errno.EROFS: "the file system is read-only (store= or RESILIENT_AGENT_HOME chooses another folder)",
+}
+"""What some of the system's errors mean here, where its own words do not say what to do."""
 _CHUNK: Final = 1 << 16
 """Bytes that are read in one go: they are still in the processor's cache when their last line is decoded."""
 _ROOM: Final = 120_000
@@ -75,8 +87,8 @@ class refused:  # noqa: N801 - it reads as the verb that it is
         what = f"could not {self._doing}: {error.strerror or error}"
         if number in _FULL:
             raise StorageFull(number, f"{what}. Make room; what was acknowledged is safe", str(self._path)) from error
-        if number == errno.ELOOP:
-            what = f"could not {self._doing}: it is a symbolic link, which is not followed"
+        if number in _MEANING:
+            what = f"could not {self._doing}: {_MEANING[number]}"
         raise StorageError(number, what, str(self._path)) from error
 
 

@@ -126,6 +126,17 @@ def test_chat_an_assistant_that_says_nothing_goes():
     assert mend([USER, thinking]) == [USER, thinking]
 
 
+@pytest.mark.parametrize("kind", ["text", "output_text"])
+@pytest.mark.parametrize("dialect", ["auto", "openai-chat", "openai-responses", "anthropic"])
+def test_an_answer_of_empty_blocks_goes(dialect, kind):
+    """Anthropic refuses it for ever, and of a history without tools nothing tells that it is Anthropic's."""
+    empty = {"role": "assistant", "content": [{"type": kind, "text": ""}]}
+    assert mend([USER, empty], dialect) == [USER]
+    assert mend([USER, empty, USER], dialect) == [USER, USER]
+    said = {"role": "assistant", "content": [{"type": kind, "text": ""}, {"type": kind, "text": "hm"}]}
+    assert mend([USER, said], dialect)[1]["content"][-1] == {"type": kind, "text": "hm"}
+
+
 def test_chat_an_empty_list_of_calls_goes():
     """The API refuses an empty array of tool calls."""
     assert mend([USER, {"role": "assistant", "content": "ok", "tool_calls": []}], "openai-chat") == [
