@@ -144,6 +144,7 @@ ACCESS = (
                 "security token included in the request",
                 "unable to locate credentials",
                 "no credentials",
+                "missing credentials",
                 "credentials were not found",
                 "default credentials",
                 "authentication fails",
