@@ -58,8 +58,9 @@ _SAID_CODE: Final = re.compile(
 )
 _ANY_STATUS: Final = re.compile(r"[45]\d\d")  # a quick look: without these digits there is none
 _SAID_STATUS: Final = re.compile(
-    r"\b(?:error code|status code|statuscode|http status|status|http|http error|https?/[\d.]+)"
-    r"(?: code)?[\s:=(\[]{1,3}([45]\d\d)\b(?![.\d])"
+    r"\b(?:error code|status code|statuscode|http status|status|http|http error|https?/[\d.]+"
+    r"|api error|request failed|request rejected)"
+    r"(?: code)?[\s:=(\[]{1,3}([45]\d\d)\b(?![.\d]|,\d| (?:times|tokens|ms|seconds|of)\b)"
     r"|[\"']code[\"']\s*:\s*[\"']?([45]\d\d)[\"']?\s*[,}]|(?:Error|Exception)\(([45]\d\d), "
     # as google-api-core and the openai client for Node begin their texts
     r"|\A(?-i:([45]\d\d) (?=[A-Z][A-Za-z_]+\b))"

@@ -395,6 +395,10 @@ def test_a_sentence_has_no_codes(text):
         ("429 Too Many Requests", 429),
         ("<h1>502 Bad Gateway</h1>", 502),
         ("503 UNAVAILABLE. {'error': {}}", 503),
+        ("API Error: 503 upstream unavailable", 503),
+        ("API error 402: {}", 402),
+        ("API Error: Request rejected (429)", 429),
+        ("OpenAI-compat request failed: 429", 429),
         ("429 Rate of traffic exceeds capacity.", 429),
     ],
 )
@@ -418,6 +422,9 @@ def test_a_status_that_a_text_names_as_one_is_found(text, status):
             "status 42",
             "500 items failed",
             "read 404 Files",
+            "the request failed 500 times",
+            "request failed: 500 of 600 items",
+            "HTTP 429,000 hits",
         ),
     ],
 )

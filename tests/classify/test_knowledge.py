@@ -216,6 +216,15 @@ SAID = [
     ("请求参数不能为空", 500, STOP),
     ("Model x does not have a default chat template defined in the tokenizer.", 500, LESS),
     ("This response_format type is unavailable now", 400, LESS),
+    ("You've hit your limit · resets 3pm (Asia/Seoul)", None, RETRY),
+    ("You're out of extra usage", None, RETRY),
+    ("You've used all the included free usage for model grok-4.5.", 429, LESS),
+    ("积分不足", 403, FATAL),
+    ("模型[gpt-image-2]未配置路由", 400, LESS),
+    ("模型未开放", 400, LESS),
+    ("模型服务暂时不可用", None, RETRY),
+    ("GET rate limits: your authentication token has been invalidated", 401, STOP),
+    ("exceeded the 500 output token maximum", 400, LESS),
 ]
 # ... and neighbours that use the same words for something else.
 NEIGHBOURS = [
@@ -279,6 +288,9 @@ NEIGHBOURS = [
     ("an empty response is not allowed here", None, STOP),
     ("monthly usage limit reached", 429, FATAL),
     ("服务异常，参数加载失败", 500, RETRY),
+    ("You've hit your limit for the month", 403, FATAL),
+    ("接口未开放", 400, STOP),
+    ("free usage is described in the docs", 400, STOP),
 ]
 
 

@@ -141,6 +141,8 @@ ACCESS = (
                 "token has expired",
                 "token is expired",
                 "token has been expired",
+                "token has been invalidated",
+                "token invalidated",
                 "security token included in the request",
                 "unable to locate credentials",
                 "no credentials",

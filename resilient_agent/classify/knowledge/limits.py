@@ -68,8 +68,8 @@ LIMITS = (
     Rule(
         "limits/free-share",
         when=When(
-            words=("free quota", "free allocated quota", "free trial quota", "trial quota", "免费额度"),
-            also=("exceed*", "exhaust*", "used up", "用完", "用尽"),
+            words=("free quota", "free allocated quota", "free trial quota", "trial quota", "free usage", "免费额度"),
+            also=("exceed*", "exhaust*", "used up", "used all", "用完", "用尽"),
         ),
         then=ErrorType.DEGRADED,
         because="the free share of this model is spent: another model still has its own",
@@ -93,6 +93,8 @@ LIMITS = (
                 "usage limit reached",
                 "usage limit has been reached",
                 "hit your usage limit",
+                "hit your limit",
+                "out of extra usage",
             ),
             unless=(
                 "24",

@@ -172,7 +172,7 @@ SERVER = (
     ),
     Rule(
         "server/away-for-now",
-        when=When(words=("temporarily unavailable",)),
+        when=When(words=("temporarily unavailable", "暂时不可用", "暂不可用")),
         then=ErrorType.RETRYABLE,
         because="the service is away for the moment",
         backoff=GATEWAY,
