@@ -163,7 +163,15 @@ SERVER = (
         "server/tool-server-away",
         when=When(
             status=424,
-            words=tuple(f"http status code {status}" for status in (408, 424, 429, 500, 502, 503, 504)),
+            words=(
+                "http status code 408",
+                "http status code 424",
+                "http status code 429",
+                "http status code 500",
+                "http status code 502",
+                "http status code 503",
+                "http status code 504",
+            ),
         ),
         then=ErrorType.RETRYABLE,
         because="the server of the tools, which the model's service asks, did not answer",
