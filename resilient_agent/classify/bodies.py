@@ -33,7 +33,7 @@ _STATUS_KEYS: Final = frozenset(
 # Keys under which a wait is named (`hints.py` reads the values).
 _WAIT_KEYS: Final = frozenset(
     "retry_after retryafter retry_after_seconds retryafterseconds retry_after_ms retryafterms retrydelay retry_delay"  # noqa: SIM905
-    " estimated_time".split()
+    " estimated_time resets_in_seconds".split()
 )
 # Keys whose texts are the request's, an id or an address: nothing in them is about the failure.
 _MUTE_KEYS: Final = frozenset(
@@ -53,14 +53,17 @@ _KEYS: Final = {
 _SAID_CODE: Final = re.compile(
     r"""\b(?:code|type|status|reason|error_?code|error_?type|quota_?id|quota_?limit)\\*["']?\s*[:=]\s*"""
     r"""(?:\\*["']([\w.#/ -]{2,100})|(-?\w[\w.#/-]{1,100}))"""
-    r"""|<(?:code|type|reason)>([^<]{2,100})<|^\((\d{4}), """,
+    r"""|<(?:code|type|reason)>([^<]{2,100})<|^\((\d{4}), |\bAn error occurred \((\w{2,100})\) when calling""",
     re.IGNORECASE,
 )
 _ANY_STATUS: Final = re.compile(r"[45]\d\d")  # a quick look: without these digits there is none
 _SAID_STATUS: Final = re.compile(
-    r"\b(?:error code|status code|statuscode|http status|status|http|http error|https?/[\d.]+)"
-    r"(?: code)?[\s:=(\[]{1,3}([45]\d\d)\b(?![.\d])"
+    r"\b(?:error code|status code|statuscode|http status|status|http|http error|https?/[\d.]+"
+    r"|api error|request failed|request rejected)"
+    r"(?: code)?[\s:=(\[]{1,3}([45]\d\d)\b(?![.\d]|,\d| (?:times|tokens|ms|seconds|of)\b)"
     r"|[\"']code[\"']\s*:\s*[\"']?([45]\d\d)[\"']?\s*[,}]|(?:Error|Exception)\(([45]\d\d), "
+    # as google-api-core and the openai client for Node begin their texts
+    r"|\A(?-i:([45]\d\d) (?=[A-Z][A-Za-z_]+\b))"
     r"|\b(?:(400) bad request|(401) unauthorized|(402) payment required|(403) forbidden|(404) not found"
     r"|(407) proxy authentication required|(408) request time-?out|(409) conflict"
     r"|(413) (?:payload|content|request entity) too large|(422) unprocessable|(429) too many requests"
@@ -183,7 +186,7 @@ def codes_said(text: str) -> tuple[str, ...]:
         >>> codes_said("Error code: 413 - {'error': {'code': 'tokens_limit_reached', 'param': None}}")
         ('tokens_limit_reached',)
     """
-    if not (":" in text or "=" in text or "<" in text or text.startswith("(")):
+    if not (":" in text or "=" in text or "<" in text or "(" in text):
         return ()
     found = ("".join(groups) for groups in _SAID_CODE.findall(text))
     # `Error code: 413` names a status, which is read as one.

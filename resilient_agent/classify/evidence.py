@@ -44,7 +44,7 @@ _LOOKED_FOR: Final = frozenset(
 _CODE_DEPRECATED: Final = ("websockets.*", "aiohttp.*")
 LIMIT_MARKS: Final = ("retry", "limit")
 _TIME_MARKS: Final = ("again", "retry", "wait", "reset", "back", "available")
-_DIGIT: Final = re.compile("[0-9]")
+_DIGIT: Final = re.compile("[0-9一二两三四五六七八九十]")
 _OTHER_NUMBERS: Final = ("SSLError", "gaierror", "herror")  # OSErrors whose `errno` counts otherwise
 _ASKED: Final = re.compile(r"imit:? (\d[\d,]*).{1,40}?equested:? (\d[\d,]*)", re.DOTALL)
 

@@ -42,12 +42,15 @@ _BETWEEN: Final = (
 _SENTENCES: Final = {
     **{mark: re.compile(rf"(?:ing)?{_BETWEEN}({_SPAN})") for mark in ("again", "retry", "back", "available")},
     "wait": re.compile(rf"{_BETWEEN}({_SPAN})"),
+    "will reset after": re.compile(rf" ?~? ?({_SPAN})"),
     "reset": re.compile(rf"s?(?: in| within)?:? ?~? ?({_SPAN})"),
 }
 _FIELD: Final = re.compile(
     rf"""[-_ ]?(?:after|delay)(?: ?\{{ ?seconds)?(?:[-_ ]?(ms|s|sec|secs|seconds))?\\?["']? ?[:=] ?\\?["']?"""
     rf"""({_DIGITS})\s?({_UNIT})?(?![a-z0-9:,-])"""
 )
+_CHINESE_NUMBER: Final = re.compile("([一二两三四五六七八九]?)(十?)([一二三四五六七八九]?)(?=个?(?:秒|分钟|小时))")
+_CHINESE_DIGITS: Final = {digit: number for number, digit in enumerate("一二三四五六七八九", 1)} | {"两": 2}
 _CHINESE: Final = re.compile(rf"(?:等待|稍等) ?({_SPAN})|({_SPAN}) ?(?:之后|以后|后)")
 
 
@@ -159,8 +162,17 @@ def in_text(said: str) -> float | None:
             sentence = sentence_after.match(said, place)
             if sentence is not None:
                 return span(sentence[1])
-    chinese = None if said.isascii() else _CHINESE.search(said)
+    chinese = None if said.isascii() else _CHINESE.search(_CHINESE_NUMBER.sub(_in_digits, said))
     return None if chinese is None else span(chinese[1] or chinese[2])
+
+
+def _in_digits(number: re.Match[str]) -> str:
+    """A Chinese number below a hundred in digits: 十五 is 15."""
+    before, ten, after = number.groups()
+    if not number[0]:
+        return ""
+    ones = _CHINESE_DIGITS.get(after, 0)
+    return str(10 * _CHINESE_DIGITS.get(before, 1) + ones) if ten else str(_CHINESE_DIGITS.get(before, 0) or ones)
 
 
 def _places(text: str, word: str) -> Iterator[int]:

@@ -349,6 +349,10 @@ def test_a_code_is_found_wherever_it_stands(body):
         ("error_code=ModelNotReady", "model_not_ready"),
         ("(1213, 'Deadlock found when trying to get lock')", "1213"),
         ("(psycopg.errors) code: 40001", "40001"),
+        (
+            "Error raised by bedrock service: An error occurred (InternalServerException) when calling the InvokeModel",
+            "internal_server_exception",
+        ),
     ],
 )
 def test_codes_are_found_in_a_printed_body(text, code):
@@ -366,6 +370,7 @@ def test_codes_are_found_in_a_printed_body(text, code):
         "decode: utf-8",
         "see the type of the model",
         "request (1213, 5)",
+        "an error occurred (see below) when calling",
     ],
 )
 def test_a_sentence_has_no_codes(text):
@@ -389,6 +394,12 @@ def test_a_sentence_has_no_codes(text):
         ("{'code': '503'}", 503),
         ("429 Too Many Requests", 429),
         ("<h1>502 Bad Gateway</h1>", 502),
+        ("503 UNAVAILABLE. {'error': {}}", 503),
+        ("API Error: 503 upstream unavailable", 503),
+        ("API error 402: {}", 402),
+        ("API Error: Request rejected (429)", 429),
+        ("OpenAI-compat request failed: 429", 429),
+        ("429 Rate of traffic exceeds capacity.", 429),
     ],
 )
 def test_a_status_that_a_text_names_as_one_is_found(text, status):
@@ -409,6 +420,11 @@ def test_a_status_that_a_text_names_as_one_is_found(text, status):
             "error code: 1429",
             "status: 429.5",
             "status 42",
+            "500 items failed",
+            "read 404 Files",
+            "the request failed 500 times",
+            "request failed: 500 of 600 items",
+            "HTTP 429,000 hits",
         ),
     ],
 )

@@ -356,6 +356,7 @@ def test_any_headers_are_a_positive_wait_or_no_hint(headers):
         ({"retry_after_ms": 432}, 0.432),
         ({"retryafterms": "1500"}, 1.5),
         ({"estimated_time": 35.67}, 35.67),
+        ({"resets_in_seconds": 3600}, 3600),
         ({"retry_after": "soon", "estimated_time": 20}, 20),
         ({"retry_after": 0, "retrydelay": "4s"}, 4),
     ],
@@ -430,6 +431,11 @@ def test_any_fields_are_a_positive_wait_or_no_hint(waits):
         ("Please try again in 20s and send less", 20),
         ("wait for 1 minute and 30 seconds", 90),
         ("Your limit will reset in 2 days", 172_800),
+        ("Your quota will reset after 42h1m20s.", 151_280),
+        ("提交过于频繁 请十分钟后再试", 600),
+        ("请在十五秒后重试", 15),
+        ("请二十五分钟后再试", 1500),
+        ("请两个小时后重试", 7200),
         ("try again in 1d2h", 93_600),
         ("请在 30 秒后重试", 30),
         ("请等待5分钟", 300),
@@ -461,6 +467,7 @@ def test_a_sentence_names_the_wait(said, seconds):
             "try again in 9999d",
         ),
         *("limit 30 seconds", "retries: 3s", "wait\u0663s", "请稍后再试", "超时 30 秒"),
+        *("the connection was reset after 30s", "请于一百分钟后再试", "十分钟内请求过多"),
     ],
 )
 def test_a_sentence_that_names_no_wait_is_no_hint(said):

@@ -56,15 +56,6 @@ IMITATED = [
         "openai-python's parse() of an answer that its filter ended",
     ),
     (
-        "request/refused-as-5xx",
-        {
-            "exc_type": "text:app.AnswerError",
-            "message": "Role must be in [user, assistant]",
-            "attrs": {"status_code": 500},
-        },
-        "DashScope's error codes: a 500 for a wrong role",
-    ),
-    (
         "limits/larger-than-the-limit",
         {
             "exc_type": "text:app.errors.CallTooLarge",
@@ -77,11 +68,6 @@ IMITATED = [
         "credit/plan-share",
         {"exc_type": "text:app.AnswerError", "message": "您已达到每周/每月使用上限", "attrs": {"status_code": 429}},
         "Zhipu's 1310, through a gateway that leaves out the code",
-    ),
-    (
-        "server/lost-in-words",
-        {"exc_type": "text:app.AnswerError", "message": 'Post "http://10.0.0.7/v1/chat": context deadline exceeded'},
-        "Go's net/http, quoted by a gateway",
     ),
     (
         "tools/websocket-policy",
@@ -105,15 +91,6 @@ IMITATED = [
         "http/not-implemented",
         {"exc_type": "httpx.HTTPStatusError", "message": "", "response": {"status": 501}},
         "RFC 9110, section 15.6.2",
-    ),
-    (
-        "classes/stream-event",
-        {
-            "exc_type": "openai.APIError",
-            "args": ["An error occurred during streaming"],
-            "kwargs": {"request": None, "body": None},
-        },
-        "openai-python, _streaming.py: an event without a message",
     ),
     (
         "network/system",

@@ -19,7 +19,7 @@ from resilient_agent.classify.knowledge.limits import LIMIT_CODES, LIMITS
 from resilient_agent.classify.knowledge.local import LOCAL, LOCAL_WORDS
 from resilient_agent.classify.knowledge.models import MODEL_CODES, MODELS
 from resilient_agent.classify.knowledge.network import CONNECTION, REFUSED_IN_WORDS, TRANSPORT_CLASSES, UNTRUSTED
-from resilient_agent.classify.knowledge.request import CONTENT_CODES, OBJECT_CODES, REQUEST
+from resilient_agent.classify.knowledge.request import CONTENT_CODES, OBJECT_CODES, REFUSED_BEHIND, REQUEST
 from resilient_agent.classify.knowledge.server import GENERAL_CODES, GENERAL_WORDS, SERVER, SERVER_CODES
 from resilient_agent.classify.knowledge.size import SIZE, SIZE_CODES
 from resilient_agent.classify.knowledge.stores import STORES, STORES_LATE
@@ -53,6 +53,7 @@ EXACT = (
     *ACCESS_CODES,
     *ACCESS,
     *TOOLS_LATE,
+    *REFUSED_BEHIND,
     *SERVER,
     *HTTP,
     *GENERAL_CODES,

@@ -22,6 +22,7 @@ MODEL_CODES = (
                 "unknown_model",
                 "deployment_not_found",  # Azure
                 "invalid_endpoint_or_model",  # Volcengine
+                "invalid_endpoint_not_found",  # Volcengine, whose endpoints are models
                 "not_found_model",
                 "invalid_parameter_value_model",  # Hunyuan
                 "1211",  # Zhipu: no such model
@@ -128,6 +129,13 @@ MODELS = (
                 "cannot access gated repo",
                 "unsupported param tools",
                 "tools param requires",
+                "requires tool call parser",
+                "requires enable auto tool choice",
+                "no model name with this string",
+                "have a default chat template",
+                "tokenizer chat template is not set",
+                "response format type is unavailable",
+                "unexpected model name format",
                 "未开通该模型",
                 "未开通此模型",
                 "未开通模型",
@@ -214,6 +222,8 @@ MODELS = (
                 "已下架",
                 "未上线",
                 "未部署",
+                "未开放",
+                "未配置路由",
                 "未开通",
                 "名称错误",
                 "名字错误",
@@ -308,6 +318,32 @@ MODELS = (
         seen="Together: 400 `The dedicated endpoint for ... is not running`; Hugging Face: `Endpoint is paused`; Fireworks",
     ),
     Rule(
+        "models/not-loadable",
+        when=When(
+            words=(
+                "failed to load model",
+                "failed to load the model",
+                "error loading model",
+                "unable to load model",
+                "could not load model",
+                "cannot load model",
+            ),
+            unless=(
+                "try again",
+                "retry*",
+                "temporar*",
+                "timed out",
+                "timeout",
+                "being loaded",
+                "still loading",
+                "tokenizer",
+            ),
+        ),
+        then=ErrorType.DEGRADED,
+        because="this model cannot be loaded there: another model can answer",
+        seen='LM Studio: 400 `Failed to load model "gpt-oss-20b". Error: Error loading model.`',
+    ),
+    Rule(
         "models/more-than-the-memory",
         when=When(
             words=(
@@ -319,8 +355,9 @@ MODELS = (
                 "not enough system memory",
                 "insufficient system memory",
                 "too large for system",
+                "memory layout cannot be allocated",
             ),
-            also=("model", "models"),
+            also=("model", "models", "memory layout"),
             unless=("gpu", "cuda", "vram", "hip", "metal", "out of memory", "try again", "temporar*"),
         ),
         then=ErrorType.DEGRADED,
@@ -391,6 +428,7 @@ MODELS = (
                 "tools",
                 "tool use",
                 "tool choice",
+                "hosted tool",
                 "function calling",
                 "image input",
                 "image inputs",
@@ -413,6 +451,10 @@ MODELS = (
             ),
             unless=(
                 "unsupported param*",
+                "support parameter",
+                "support the parameter",
+                "pre filling",
+                "enable thinking",
                 "input schema",
                 "property",
                 "argument not supported",

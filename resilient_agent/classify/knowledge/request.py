@@ -3,7 +3,7 @@
 from resilient_agent.classify.rules import Rule, When
 from resilient_agent.verdict import ErrorType
 
-__all__ = ["CONTENT_CODES", "OBJECT_CODES", "REQUEST"]
+__all__ = ["CONTENT_CODES", "OBJECT_CODES", "REFUSED_BEHIND", "REQUEST"]
 
 CONTENT_CODES = (
     Rule(
@@ -139,6 +139,30 @@ REQUEST = (
         seen="MCP: `Unknown tool: rate_limit_status`; Elasticsearch: `no such index`, `version conflict`; MySQL; SQLite",
     ),
     Rule(
+        "request/conflict-that-stays",
+        when=When(
+            status=409,
+            words=(
+                "already exists",
+                "already registered",
+                "duplicate*",
+                "is expired",
+                "has expired",
+                "container expired",
+                "cannot cancel",
+                "cannot be cancelled",
+                "invalid status transition",
+                "invalid state transition",
+                "already completed",
+                "already been completed",
+            ),
+            unless=("try again", "retry*", "in progress", "lock*", "being", "concurren*"),
+        ),
+        then=ErrorType.NON_RETRYABLE,
+        because="what the request wants to change is over, or there already: no later moment makes this request right",
+        seen="OpenAI: 409 `Container is expired`, `Cannot cancel a batch with status 'completed'`",
+    ),
+    Rule(
         "request/refused-as-5xx",
         when=When(
             status=range(500, 600),
@@ -150,6 +174,11 @@ REQUEST = (
                 "should be one of",
                 "is required",
                 "validation error",
+                "参数不能为空",
+                "参数错误",
+                "参数非法",
+                "参数无效",
+                "缺少参数",
             ),
         ),
         then=ErrorType.NON_RETRYABLE,
@@ -175,5 +204,33 @@ REQUEST = (
         then=ErrorType.NON_RETRYABLE,
         because="this request runs into a mistake of the program that serves it: it would again",
         seen="DashScope: 500 `list index out of range` for a history without a last user message; litellm",
+    ),
+)
+
+# Behind a gateway: its status says that something failed, and its text that the service behind it refuses the request.
+REFUSED_BEHIND = (
+    Rule(
+        "request/refused-behind-a-gateway",
+        when=When(
+            status=range(500, 600),
+            words=("400 bad request", "422 unprocessable", "parameter is illegal"),
+            unless=(
+                "try again",
+                "retry*",
+                "temporar*",
+                "overload*",
+                "timeout",
+                "timed out",
+                "rate limit*",
+                "too many",
+                "busy",
+                "unavailable",
+                "connection*",
+                "loading",
+            ),
+        ),
+        then=ErrorType.NON_RETRYABLE,
+        because="the service behind the gateway refuses this very request: it has to be changed",
+        seen="a gateway: 502 `All variants failed ... Invalid status code: 400 Bad Request ... parameter is illegal`",
     ),
 )

@@ -35,7 +35,6 @@ SERVER_CODES = (
                 "model_timeout_exception",  # Bedrock
                 "deadline_exceeded",  # gRPC, Google
                 "upstream_timeout",
-                "upstream_error",
                 "gateway_timeout",
                 "timeout_error",
                 "32001",  # MCP: the request timed out
@@ -45,6 +44,15 @@ SERVER_CODES = (
         because="the service did not answer in time",
         backoff=TRANSPORT,
         seen="botocore's retry rules; Bedrock; DashScope; gRPC; MCP",
+    ),
+    Rule(
+        "server/own-output-refused",
+        when=When(codes=("json_validate_failed", "tool_use_failed")),
+        then=ErrorType.RETRYABLE,
+        because="the service refuses what its own model has written: asked again, the model may write it right",
+        backoff=TRANSPORT,
+        at_most=2,
+        seen="Groq: 400 `Failed to generate JSON`, `Failed to call a function`, with the failed generation",
     ),
     Rule(
         "server/stream-failed",
@@ -128,6 +136,7 @@ SERVER = (
                 "frequency limit*",
                 "throttl*",
                 "temporarily rate limited",
+                "rate of traffic exceeds",
                 "频率过高",
                 "请求过于频繁",
                 "请求频繁",
@@ -151,12 +160,43 @@ SERVER = (
         seen="gateways without a status; GitHub: 403 secondary rate limit; Zhipu and Qianfan in Chinese",
     ),
     Rule(
+        "server/tool-server-away",
+        when=When(
+            status=424,
+            words=(
+                "http status code 408",
+                "http status code 424",
+                "http status code 429",
+                "http status code 500",
+                "http status code 502",
+                "http status code 503",
+                "http status code 504",
+            ),
+        ),
+        then=ErrorType.RETRYABLE,
+        because="the server of the tools, which the model's service asks, did not answer",
+        backoff=GATEWAY,
+        seen="OpenAI: 424 `Error retrieving tool list from MCP server ... Http status code: 424 (Failed Dependency)`",
+    ),
+    Rule(
         "server/away-for-now",
-        when=When(words=("temporarily unavailable",)),
+        when=When(words=("temporarily unavailable", "暂时不可用", "暂不可用")),
         then=ErrorType.RETRYABLE,
         because="the service is away for the moment",
         backoff=GATEWAY,
         seen="`Service temporarily unavailable` of gateways; Qianfan 2",
+    ),
+    Rule(
+        "server/away-under-another-status",
+        when=When(
+            status=range(400, 500),
+            words=("service unavailable", "service is unavailable", "service is currently unavailable"),
+            unless=("region", "country", "location", "account*"),
+        ),
+        then=ErrorType.RETRYABLE,
+        because="the service is away for the moment, although the status blames the request",
+        backoff=GATEWAY,
+        seen="Vertex: 400 `Reasoning Engine Execution failed ... Error Details: Service Unavailable`",
     ),
     Rule(
         "server/busy",
@@ -245,6 +285,7 @@ SERVER = (
                 "lost connection",
                 "closed the connection",
                 "could not connect",
+                "server connection error",
                 "failed to connect",
                 "unable to connect to",
                 "disconnect reset before headers",
@@ -301,6 +342,7 @@ GENERAL_CODES = (
                 "service_unavailable",
                 "bad_gateway",
                 "provider_error",
+                "upstream_error",  # new-api, of whatever it was answered
                 "32603",  # JSON-RPC: internal error
                 "32000",  # JSON-RPC: the server's own; MCP: the connection was closed
             )
@@ -385,6 +427,26 @@ GENERAL_WORDS = (
         because="a connection on the way to the service could not be made, broke, or was silent for too long",
         backoff=TRANSPORT,
         seen="Go: `unexpected EOF`, `context deadline exceeded`; Node: `fetch failed`, ENOTFOUND; Chinese gateways",
+    ),
+    Rule(
+        "server/empty-answer",
+        when=When(
+            words=(
+                "returned an empty response",
+                "empty or malformed response",
+                "received an empty response",
+                "got an empty response",
+                "empty response from",
+                "returned an empty answer",
+                "returned invalid response",
+                "no generations found in stream",
+                "no generation chunks were returned",
+            ),
+        ),
+        then=ErrorType.RETRYABLE,
+        because="an answer that is empty or none at all: asked again, it may be whole",
+        backoff=TRANSPORT,
+        seen="openai.APIError: `Upstream returned an empty response`; langchain: `No generations found in stream`",
     ),
     Rule(
         "server/failed-in-words",

@@ -144,6 +144,7 @@ SIZE = (
                 "max new tokens",
                 "maxoutputtokens",
                 "max tokens to sample",
+                "output token maximum",
             ),
             also=(
                 "range",
