@@ -26,8 +26,10 @@ class Pacer:
     who come through the same pacer wait for the window that the server named, then go one by
     one, at a rate that is learned from what is let through and what is refused. It grows again
     while nobody is refused; after a minute without a refusal in which nobody had to wait, the
-    limit is forgotten. Limits on how many requests may be under way at once are found out too.
-    During an outage (503, 529) single calls probe, and the others wait without using up retries.
+    limit is forgotten. Where going slower turns out to be no help (shared capacity that refuses a
+    part of all requests, however few they are) it goes back to what was let through before. Limits on
+    how many requests may be under way at once are found out too. During an outage (503, 529) single
+    calls probe, and the others wait without using up retries.
 
     Each decorated function has one of its own. Share one between functions that call the same
     model with the same account: `@resilient(pacer=shared)`. Where one function serves several
