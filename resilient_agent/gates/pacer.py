@@ -6,6 +6,7 @@ when is decided in `lane.py`; nothing here waits or reads a clock.
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Hashable
@@ -17,6 +18,8 @@ from resilient_agent.gates.line import Ticket
 __all__ = ["Lane", "Pacer", "Ticket"]
 
 _SHOWN: Final = 3
+_SELDOM: Final = 1.0
+"""Seconds between two looks at all lanes: of thousands each look takes milliseconds."""
 
 
 class Pacer:
@@ -75,6 +78,7 @@ class Pacer:
         # were seen once nothing stays.
         self._lanes: weakref.WeakValueDictionary[Hashable, Lane] = weakref.WeakValueDictionary()
         self._awake: set[Lane] = set()
+        self._settled_at = -math.inf
 
     @property
     def name(self) -> str:
@@ -88,7 +92,9 @@ class Pacer:
             key: what they have in common: an account, a model. None for calls without one.
             now: seconds by the caller's clock: lanes that were quiet for long are let go.
         """
-        self._settle_down(now)
+        if abs(now - self._settled_at) >= _SELDOM:  # a clock that went back is another one
+            self._settled_at = now
+            self._settle_down(now)
         with self._lock:
             lane = self._lanes.get(key)
             if lane is None:
