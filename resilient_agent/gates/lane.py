@@ -429,7 +429,11 @@ class Lane:
             # Few are believed where the server says that being wrong is dear, or little is known.
             least = 0.05 if window * failed > 4 else 0.3 if isinstance(self._pace, Search) else 0.7
             rate = self._guess.rate(failed, average, seen, passed, least)
-            self._settle(now, failed, max(rate, self._floor.rate), window)
+            self._settle(now, failed, self._at_least(rate), window)
+
+    def _at_least(self, rate: float) -> float:
+        """Not below the rate from which on going slower was no help."""
+        return max(rate, self._floor.rate)
 
     def _settle(self, now: float, failed: float, rate: float, window: float) -> None:
         """Go on with a new rate."""
