@@ -414,7 +414,7 @@ class Lane:
         passed = self._meter.passed(number)
         average, seen = self._meter.estimate(sent_at, number, window)
         self._guess.met(passed)
-        self._floor.met(average, self._guess.in_vain)
+        self._floor.met(average, passed)
         self._meter.mark(sent_at, number, window)
         crowded = self._crowd.refused(ticket, window)
         self._cut_at, self._gone = now, 0

@@ -45,8 +45,9 @@ _FEW: Final = 8
 """Requests let through that make no average yet."""
 _LONG: Final = 15.0
 """Requests let through for each that a refusal costs, from which on a guess was not too high."""
-_IN_VAIN: Final = 3
-"""Refusals in a row with nothing let through between them, which are few where chance refuses."""
+_HARDLY: Final = 2
+_IN_A_ROW: Final = 4
+"""Cuts with hardly anything let through before each: so many in a row are rare where chance refuses."""
 
 
 class Search:
@@ -207,16 +208,18 @@ class Floor:
         rate: requests a second; 0.0 as long as cuts help.
     """
 
-    __slots__ = ("_halved", "_latest", "_top", "rate")
+    __slots__ = ("_halved", "_in_vain", "_latest", "_top", "rate")
 
     def __init__(self) -> None:
         self._top = self._latest = self.rate = 0.0
-        self._halved = 0
+        self._halved = self._in_vain = 0
 
-    def met(self, average: float, in_vain: int) -> None:
-        """Somebody was refused, after so much was let through on average (0 where that is not known)."""
-        if in_vain >= _IN_VAIN:  # with nothing let through it was too fast all the same
+    def met(self, average: float, passed: int) -> None:
+        """Somebody was refused, after so many, and so many a second (0 where that is not known), were let through."""
+        self._in_vain = self._in_vain + 1 if passed <= _HARDLY else 0
+        if self._in_vain >= _IN_A_ROW:  # it is too fast all the same
             self.rate /= 2
+            self._in_vain = 0
         if average >= 2 * self._latest:
             self._top = self._latest = average
             self._halved = 0
