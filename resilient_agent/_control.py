@@ -6,7 +6,9 @@ direct path. Does not run any call: `_call.py` asks, `_shapes.py` does.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import inspect
 import math
 import os
@@ -52,6 +54,12 @@ _EXCEPTION_ONLY: Final = frozenset(
 _TIMELESS: Final = frozenset({stop_by_error, tenacity.stop_after_attempt, type(tenacity.stop_never)})
 _SETTINGS: Final = ("sleep", "stop", "wait", "retry", "before", "after", "before_sleep", "enabled")
 _INTERRUPTING: Final = ("timeout", "first_item_timeout", "item_timeout")
+_WRAPPERS: Final = (classmethod, staticmethod, property, functools.cached_property, functools.partialmethod)
+_CONTEXTS: Final = {
+    contextlib.contextmanager(iter).__code__: "contextmanager",
+    contextlib.asynccontextmanager(aiter).__code__: "asynccontextmanager",
+}
+"""The code of what these decorators make, which is the same for all functions."""
 _CALLED: Final = ("on_retry", "sleep", "before", "after", "before_sleep", "retry", "wait", "stop", "resume")
 _STREAM_ONLY: Final = ("commit_when", "resume", "first_item_timeout", "item_timeout")
 # Where `os.environ` keeps its values: to look there costs a twentieth of looking at `os.environ` itself.
@@ -345,11 +353,18 @@ def check_function(fn: Any) -> None:
     Raises:
         TypeError: no function, a class, a stream; the text says what to do.
     """
-    if isinstance(fn, classmethod | staticmethod):
+    if isinstance(fn, _WRAPPERS):
         raise TypeError(f"put @resilient below @{type(fn).__name__}: it decorates the function, not its wrapper")
+    if inspect.iscoroutine(fn):
+        raise TypeError(f"@resilient decorates the function, not what a call of it gives ({fn!r}): resilient(ask)(...)")
     if not callable(fn):
         raise TypeError(
             f"@resilient decorates a function, not {fn!r}. Its arguments go by name: @resilient(max_retries=2)"
+        )
+    if getattr(fn, "__code__", None) in _CONTEXTS:
+        # Its call does nothing yet; what fails does so in the `with`, where nobody could try it again.
+        raise TypeError(
+            f"put @resilient below @{_CONTEXTS[fn.__code__]}: only there can entering {name_of(fn)} be retried"
         )
     if isinstance(fn, type):
         raise TypeError(

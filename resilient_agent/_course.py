@@ -162,6 +162,7 @@ def _refused(call: Call, refusal: Exception, limit: str) -> None:
     call.error = call.last_failure or refusal
     if call.last_failure is not None:
         call.attempt_number -= 1
+        call.verdict = call.attempts[-1].verdict
         refusal.__cause__ = None
         _give_up(call)
 

@@ -212,9 +212,9 @@ def resilient(fn: Callable[..., Any] | Policy | None = None, /, **settings: Any)
             when to go on, and the next one keeps to it.
 
     Raises:
-        TypeError: the function cannot be retried (a class), or an argument is of the wrong kind or
-            does not fit the function (a `pace_by` or fallback that no call of it could be handed on to, as
-            far as signatures tell); said when it is decorated.
+        TypeError: the function cannot be retried (a class, a context manager), or an argument is of the wrong
+            kind, does not take what it is called with, or does not fit the function (a `pace_by` or fallback
+            that no call of it could be handed on to, as far as signatures tell); said when it is decorated.
         ValueError: an argument is out of its range.
 
     Example:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -25,9 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["SETTINGS", "Policy", "check_identical", "check_names", "check_seconds", "nearest"]
 
 _SECONDS: Final = ("deadline", "timeout", "max_retry_after", "first_item_timeout", "item_timeout")
-_CALLABLE: Final = (
-    "pace_by", "on_retry", "commit_when", "resume", "stop", "wait", "retry", "before", "after", "before_sleep", "sleep",
-)  # fmt: skip
+# What is called, and with what; `pace_by` with the arguments of the function, which is not known here.
+_CALLED: Final[dict[str, tuple[str, ...] | None]] = {
+    "pace_by": None,
+    "on_retry": ("attempt", "error", "delay"),
+    "commit_when": ("item",),
+    "resume": ("partial", "call"),
+    "sleep": ("seconds",),
+    **dict.fromkeys(("stop", "wait", "retry", "before", "after", "before_sleep"), ("retry_state",)),
+}
 _OBJECTS: Final = {"backoff": BackoffConfig, "budget": RetryBudget, "breaker": CircuitBreaker}
 # What can stand in a file.
 _DATA: Final = (
@@ -98,10 +105,10 @@ class Policy:
         if self.max_identical is not None:
             check_identical(self.max_identical)
         _check_predicate(self.retry)
-        for name in _CALLABLE:
+        for name, given in _CALLED.items():
             value = getattr(self, name)
-            if value is not None and not callable(value):
-                raise TypeError(f"{name} must be callable, not {value!r}")
+            if value is not None:
+                _check_called(name, value, given)
         for name, kind in _OBJECTS.items():
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
@@ -184,7 +191,13 @@ class Policy:
         """
         if not isinstance(table, Mapping):
             raise TypeError(f"Policy.from_dict takes a dict, not {table!r}")
-        check_names(table, (*_DATA, "backoff", "pacer"), "Policy.from_dict")
+        known = (*_DATA, "backoff", "pacer")
+        for name in table:
+            if name in SETTINGS and name not in known:
+                raise TypeError(
+                    f"{name} cannot stand in a table: give it in the program, by @resilient(policy, {name}=...)"
+                )
+        check_names(table, known, "Policy.from_dict")
         values = dict(table)
         if isinstance(curve := values.get("backoff"), Mapping):
             check_names(curve, _CURVE, "the table backoff")
@@ -228,6 +241,22 @@ def check_identical(value: object) -> None:
         raise TypeError(f"max_identical must be an int, the number of equal failures in a row, not {value!r}")
     if value < 1:
         raise ValueError(f"max_identical must be at least 1, not {value}")
+
+
+def _check_called(name: str, value: Any, given: Sequence[str] | None) -> None:
+    """Refuse what cannot be called, or not with what it will be given: else that comes out at the first failure."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not {value!r}")
+    if given is None:
+        return
+    try:
+        takes = inspect.signature(value, follow_wrapped=False)
+    except (TypeError, ValueError):  # some builtins do not say
+        return
+    try:
+        takes.bind(*given)
+    except TypeError:
+        raise TypeError(f"{name} is called with ({', '.join(given)}), but takes {takes}") from None
 
 
 def _check_predicate(retry: object) -> None:

@@ -1,6 +1,7 @@
 """`@resilient` on everything that can be called, and tenacity's vocabulary on what it gives."""
 
 import asyncio
+import contextlib
 import copy
 import functools
 import inspect
@@ -355,11 +356,47 @@ def test_a_class_is_refused_with_what_to_do():
         resilient(Agent)
 
 
-@pytest.mark.parametrize("kind", [classmethod, staticmethod])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        classmethod,
+        staticmethod,
+        property,
+        functools.cached_property,
+        functools.partialmethod,
+        contextlib.contextmanager,
+        contextlib.asynccontextmanager,
+    ],
+)
 def test_the_wrong_order_of_decorators_is_refused_with_the_right_one(kind):
-    """`@resilient` above `@classmethod` or `@staticmethod` is a TypeError that says: below."""
+    """`@resilient` above `@property` or `@contextmanager`, where it could retry nothing, is a TypeError: below."""
     with pytest.raises(TypeError, match=rf"below @{kind.__name__}"):
         resilient(kind(generator))
+
+
+def test_a_call_in_place_of_the_function_is_refused():
+    """`resilient(ask("why?"))` is a TypeError that shows what was meant."""
+    coroutine = anyio.sleep(1)
+    with pytest.raises(TypeError, match=r"the function, not what a call of it gives .*: resilient\(ask\)\(\.\.\.\)"):
+        resilient(coroutine)
+    coroutine.close()
+
+
+def test_below_contextmanager_entering_is_retried():
+    """The connection that breaks is made again; what the block raises is its own business."""
+    failures = [ConnectionResetError("connection reset by peer")]
+
+    @contextlib.contextmanager
+    @resilient(sleep=lambda seconds: None)
+    def connected():
+        if failures:
+            raise failures.pop()
+        yield "connected"
+
+    with connected() as state:
+        assert state == "connected"
+    with pytest.raises(ConnectionError, match="in the block"), connected():
+        raise ConnectionError("in the block")
 
 
 @pytest.mark.parametrize("wrong", [3, "ask", None, [1], object(), BackoffConfig(), ErrorClassifier()], ids=type)

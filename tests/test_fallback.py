@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from resilient_agent import CircuitBreaker, CircuitOpen, ErrorClassifier, Rung, report_of, resilient
+from resilient_agent.testing import no_waiting
 
 
 class TooLong(Exception):
@@ -178,6 +179,25 @@ def test_a_transient_failure_is_retried_and_then_comes_out(fail, ladder, waits):
     value, report = fail(ConnectionError(), fallback=ladder.rung("a", "yes"), max_retries=2, on_exhausted=True)
     assert (value, len(waits)) == ("yes", 4)
     assert [attempt.rung for attempt in report.attempts] == ["", "", "", "a"]
+
+
+class Busy(Exception):
+    status_code = 503
+
+
+@pytest.mark.parametrize("gate", [{"deadline": 1.5}, {"breaker": CircuitBreaker(consecutive_failures=1)}])
+def test_where_no_further_attempt_is_let_set_out_the_ladder_is_for_the_failure_before(gate, caplog):
+    """By the pacer, with a deadline before it opens, or by a breaker: that retries are used up is said of the failure."""
+
+    @resilient(fallback=lambda: "small", on_exhausted=True, **gate)
+    def ask():
+        raise Busy
+
+    with no_waiting():
+        assert ask() == "small"
+    assert ask.call_report().attempts[-1].rung
+    (end,) = [record for record in caplog.records if record.event == "gave_up"]
+    assert (end.verdict, end.rule) == ("retryable", "http/unavailable")
 
 
 def test_a_failure_that_changes_while_it_is_retried_is_judged_anew(waits, ladder):

@@ -2,9 +2,11 @@
 
 import copy
 import dataclasses
+import functools
 import math
 import pickle
 import tomllib
+from unittest.mock import Mock
 
 import pytest
 import tenacity
@@ -149,7 +151,7 @@ def test_a_table_of_toml_is_a_policy():
     [
         ({"max_retrys": 3}, r"does not know 'max_retrys': did you mean 'max_retries'\?"),
         ({"backoff": {"jiter": 0}}, r"backoff does not know 'jiter': did you mean 'jitter'\?"),
-        ({"on_retry": print}, "does not know 'on_retry'"),
+        ({"on_retry": print}, r"on_retry cannot stand in a table: .*@resilient\(policy, on_retry=\.\.\.\)"),
         ({"pacer": "own"}, "pacer must be true or false"),
         ({"deadline": "soon"}, "deadline must be a number"),
         ([("max_retries", 3)], "takes a dict"),
@@ -165,3 +167,26 @@ def test_two_ways_to_wait_are_one_too_many():
     """`backoff` and `wait` each say how long."""
     with pytest.raises(TypeError, match="backoff= or wait="):
         Policy(backoff=BackoffConfig(), wait=tenacity.wait_none())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("on_retry", lambda state: None),
+        ("commit_when", lambda: True),
+        ("resume", lambda partial: None),
+        ("sleep", lambda: None),
+        ("before_sleep", lambda attempt, error, delay: None),
+        ("stop", lambda: True),
+    ],
+)
+def test_a_hook_that_takes_something_else_is_refused(name, value):
+    """When it is given, and not at the first failure; the text says with what it is called."""
+    with pytest.raises(TypeError, match=rf"^{name} is called with \(.*\), but takes \("):
+        Policy(**{name: value})
+
+
+@pytest.mark.parametrize("hook", [print, Mock(), lambda *it: None, functools.partial(print, "again"), dict.get])
+def test_a_hook_that_takes_what_it_is_given_will_do(hook):
+    """Also one that does not say what it takes."""
+    assert Policy(on_retry=hook).on_retry is hook

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
 from typing import Any, Final
 
-from resilient_agent.classify.knowledge.waits import BUCKETS, LEAKING, MILLISECONDS, UNITS
+from resilient_agent.classify.knowledge.waits import BUCKETS, LEAKING, LISTED, MILLISECONDS, UNITS
 
 __all__ = ["in_body", "in_buckets", "in_headers", "in_text", "rate_in_buckets", "span"]
 
@@ -26,6 +26,7 @@ _LONGEST: Final = 366 * 86_400.0  # a server that names more than a year names n
 _EPOCH_SECONDS: Final = 1e9  # 2001: what is larger counts from 1970, in seconds
 _EPOCH_MILLISECONDS: Final = 1e12  # and from here on in milliseconds
 _VALUE_LIMIT: Final = 100  # characters
+_LIST_LIMIT: Final = 500
 
 _DIGITS: Final = r"[0-9]{1,13}(?:\.[0-9]{1,9})?"
 _UNIT: Final = "|".join(sorted(UNITS, key=len, reverse=True))
@@ -51,6 +52,9 @@ _FIELD: Final = re.compile(
 )
 _CHINESE_NUMBER: Final = re.compile("([一二两三四五六七八九]?)(十?)([一二三四五六七八九]?)(?=个?(?:秒|分钟|小时))")
 _CHINESE_DIGITS: Final = {digit: number for number, digit in enumerate("一二三四五六七八九", 1)} | {"两": 2}
+_LISTED: Final = re.compile(
+    rf"\br\s?=\s?({_DIGITS})\s?;\s?t\s?=\s?({_DIGITS})|remaining=({_DIGITS}), ?reset=({_DIGITS})"
+)
 _CHINESE: Final = re.compile(rf"(?:等待|稍等) ?({_SPAN})|({_SPAN}) ?(?:之后|以后|后)")
 
 
@@ -98,7 +102,14 @@ def in_buckets(header: Header, wall: Clock) -> float | None:
         left = None if value is None else _number(value)
         if left is not None and left <= 0:
             waits.append(_wait(header(reset), header, wall))
+    waits.extend(_usable(float(seconds)) for left, seconds in _listed(header(LISTED)) if float(left) <= 0)
     return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _listed(value: str | None) -> Iterator[tuple[str, str]]:
+    """What is left in each bucket of a list, and the seconds until it opens."""
+    for left, seconds, left_before, seconds_before in _LISTED.findall("" if value is None else value[:_LIST_LIMIT]):
+        yield left or left_before, seconds or seconds_before
 
 
 def rate_in_buckets(header: Header, wall: Clock) -> float | None:

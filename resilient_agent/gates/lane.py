@@ -14,7 +14,7 @@ A lane is idle until a limit or an outage is met, and then in one of three state
 One burst of refusals is one cut: whoever was sent before the last cut teaches nothing new but
 the end of the window. After a cut the rate is what `Guess` makes of it; then it creeps up, the
 faster the longer nobody objects, so a limit that is raised is found and one that is lowered
-costs a few refusals.
+costs a few refusals. Where cuts turn out to be no help, they end at a `Floor`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from resilient_agent.gates._window import Stopwatch
 from resilient_agent.gates.crowd import Crowd
 from resilient_agent.gates.line import Line, Ticket
 from resilient_agent.gates.meter import Meter
-from resilient_agent.gates.pace import FIRST, Creep, Guess, Pace, Search
+from resilient_agent.gates.pace import FIRST, Creep, Floor, Guess, Pace, Search
 
 __all__ = ["AT_ONCE", "QUIET", "Closed", "Lane"]
 
@@ -114,9 +114,9 @@ class Lane:
     """
 
     __slots__ = (
-        "__weakref__", "_closed", "_crowd", "_cut_at", "_doubt", "_era", "_goal", "_gone", "_guess", "_latency",
-        "_line", "_lock", "_meter", "_misses", "_next_at", "_next_seq", "_open_at", "_pace", "_stirred", "_touched",
-        "_watch", "active",
+        "__weakref__", "_closed", "_crowd", "_cut_at", "_doubt", "_era", "_floor", "_goal", "_gone", "_guess",
+        "_latency", "_line", "_lock", "_meter", "_misses", "_next_at", "_next_seq", "_open_at", "_pace", "_stirred",
+        "_touched", "_watch", "active",
     )  # fmt: skip
 
     def __init__(self, stirred: Callable[[Lane], None] = lambda _: None) -> None:
@@ -133,7 +133,7 @@ class Lane:
 
     def _forget(self) -> None:
         """As if no limit had ever been met."""
-        self._meter, self._guess, self._crowd = Meter(), Guess(), Crowd()
+        self._meter, self._guess, self._floor, self._crowd = Meter(), Guess(), Floor(), Crowd()
         self._pace: Pace | None = None  # None: nobody is held up
         self._goal: float | None = None  # the rate before it closed, to go back to
         self._closed: Closed | None = None
@@ -414,6 +414,7 @@ class Lane:
         passed = self._meter.passed(number)
         average, seen = self._meter.estimate(sent_at, number, window)
         self._guess.met(passed)
+        self._floor.met(average, passed)
         self._meter.mark(sent_at, number, window)
         crowded = self._crowd.refused(ticket, window)
         self._cut_at, self._gone = now, 0
@@ -427,7 +428,12 @@ class Lane:
             failed = ticket.pace or self._pace.rate
             # Few are believed where the server says that being wrong is dear, or little is known.
             least = 0.05 if window * failed > 4 else 0.3 if isinstance(self._pace, Search) else 0.7
-            self._settle(now, failed, self._guess.rate(failed, average, seen, passed, least), window)
+            rate = self._guess.rate(failed, average, seen, passed, least)
+            self._settle(now, failed, self._at_least(rate), window)
+
+    def _at_least(self, rate: float) -> float:
+        """Not below the rate from which on going slower was no help."""
+        return max(rate, self._floor.rate)
 
     def _settle(self, now: float, failed: float, rate: float, window: float) -> None:
         """Go on with a new rate."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from resilient_agent.gates.meter import ENOUGH
 
-__all__ = ["FASTEST", "FIRST", "HURRY", "Creep", "Guess", "Pace", "Search", "patience"]
+__all__ = ["FASTEST", "FIRST", "HURRY", "Creep", "Floor", "Guess", "Pace", "Search", "patience"]
 
 FIRST: Final = 4.0
 """Requests a second with which an unknown limit is felt for."""
@@ -45,6 +45,9 @@ _FEW: Final = 8
 """Requests let through that make no average yet."""
 _LONG: Final = 15.0
 """Requests let through for each that a refusal costs, from which on a guess was not too high."""
+_HARDLY: Final = 2
+_IN_A_ROW: Final = 4
+"""Cuts with hardly anything let through before each: so many in a row are rare where chance refuses."""
 
 
 class Search:
@@ -191,3 +194,37 @@ class Guess:
         self._stride *= 1.5 if low == (self._stride > 0) else -0.5
         self._stride = math.copysign(min(0.25, max(0.03, abs(self._stride))), self._stride)
         self._share = min(0.95, max(0.0, self._share + self._stride))
+
+
+class Floor:
+    """The rate below which nobody goes, because going slower was no help.
+
+    Below a limit the average is what the limit is, however slowly calls go: a bucket gains as much, and a
+    window holds as much. Where a share of all requests is refused whatever their rate (capacity that
+    many customers share), the average goes down with each cut, and would do so without an end. An average
+    that halved may be a limit that was lowered; one that halved twice is none.
+
+    Attributes:
+        rate: requests a second; 0.0 as long as cuts help.
+    """
+
+    __slots__ = ("_halved", "_in_vain", "_latest", "_top", "rate")
+
+    def __init__(self) -> None:
+        self._top = self._latest = self.rate = 0.0
+        self._halved = self._in_vain = 0
+
+    def met(self, average: float, passed: int) -> None:
+        """Somebody was refused, after so many, and so many a second (0 where that is not known), were let through."""
+        self._in_vain = self._in_vain + 1 if passed <= _HARDLY else 0
+        if self._in_vain >= _IN_A_ROW:  # it is too fast all the same
+            self.rate /= 2
+            self._in_vain = 0
+        if average >= 2 * self._latest:
+            self._top = self._latest = average
+            self._halved = 0
+        elif 0 < average <= self._latest / 2:
+            self._latest = average
+            self._halved += 1
+            if self._halved > 1:
+                self.rate = max(self.rate, self._top)

@@ -6,6 +6,7 @@ when is decided in `lane.py`; nothing here waits or reads a clock.
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Hashable
@@ -17,6 +18,8 @@ from resilient_agent.gates.line import Ticket
 __all__ = ["Lane", "Pacer", "Ticket"]
 
 _SHOWN: Final = 3
+_SELDOM: Final = 1.0
+"""Seconds between two looks at all lanes: of thousands each look takes milliseconds."""
 
 
 class Pacer:
@@ -26,8 +29,10 @@ class Pacer:
     who come through the same pacer wait for the window that the server named, then go one by
     one, at a rate that is learned from what is let through and what is refused. It grows again
     while nobody is refused; after a minute without a refusal in which nobody had to wait, the
-    limit is forgotten. Limits on how many requests may be under way at once are found out too.
-    During an outage (503, 529) single calls probe, and the others wait without using up retries.
+    limit is forgotten. Where going slower turns out to be no help (shared capacity that refuses a
+    part of all requests, however few they are) it goes back to what was let through before. Limits on
+    how many requests may be under way at once are found out too. During an outage (503, 529) single
+    calls probe, and the others wait without using up retries.
 
     Each decorated function has one of its own. Share one between functions that call the same
     model with the same account: `@resilient(pacer=shared)`. Where one function serves several
@@ -73,6 +78,7 @@ class Pacer:
         # were seen once nothing stays.
         self._lanes: weakref.WeakValueDictionary[Hashable, Lane] = weakref.WeakValueDictionary()
         self._awake: set[Lane] = set()
+        self._settled_at = -math.inf
 
     @property
     def name(self) -> str:
@@ -86,7 +92,9 @@ class Pacer:
             key: what they have in common: an account, a model. None for calls without one.
             now: seconds by the caller's clock: lanes that were quiet for long are let go.
         """
-        self._settle_down(now)
+        if abs(now - self._settled_at) >= _SELDOM:  # a clock that went back is another one
+            self._settled_at = now
+            self._settle_down(now)
         with self._lock:
             lane = self._lanes.get(key)
             if lane is None:

@@ -299,6 +299,23 @@ def test_the_longest_of_the_exhausted_buckets_counts():
     assert in_buckets(names.get, lambda: NOW) == 62
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ('"api";r=0;t=55', 55),
+        ('"burst";r=4;t=1, "daily"; r=0; t=3600', 3600),
+        ("limit=100, remaining=0, reset=50", 50),
+        ('"api";r=496;t=246', None),
+        ('"api";r=0', None),
+        ('"api";r=0;t=0', None),
+        ("0", None),
+    ],
+)
+def test_buckets_that_are_listed_in_one_header_are_read(value, seconds):
+    """As the drafts of the IETF have it: what is left, and the seconds until the window ends."""
+    assert in_buckets({"ratelimit": value}.get, lambda: NOW) == seconds
+
+
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(PAIRS), st.tuples(st.integers(0, 3), st.integers(1, 10_000))))
 def test_the_wait_of_buckets_is_the_maximum_over_the_exhausted(state):

@@ -53,6 +53,21 @@ class Window:
         return None
 
 
+class Shared:
+    """A server whose capacity many customers share: it refuses a part of all requests, however few this one sends."""
+
+    burst = 0
+
+    def __init__(self, share, seed):
+        self.share, self.random, self.refused = share, random.Random(seed), 0
+
+    def send(self, now):  # noqa: ARG002 - as the others
+        if self.random.random() >= self.share:
+            return None
+        self.refused += 1
+        return 0.0
+
+
 class Room:
     """A server that takes so many at a time."""
 
@@ -520,6 +535,28 @@ def sent_after_a_raise(world, rate, begin, end):
     sent = len(world.sent)
     world.run(until=end)
     return len(world.sent) - sent
+
+
+def test_a_limit_that_is_lowered_again_and_again_is_met():
+    """Twice by more than half: it looks as if going slower were no help, and is found out not to be so."""
+    server = Bucket(20.0, 5)
+    world = World(server, workers=50, calls=10_000)
+    for moment, rate in ((30.0, 8.0), (60.0, 3.0)):
+        world.run(until=moment)
+        server.rate = rate
+    world.run(until=90.0)
+    refused, finished = server.refused, world.finished
+    world.run(until=190.0)
+    assert world.finished - finished > 0.9 * 3.0 * 100
+    assert server.refused - refused < 0.1 * (world.finished - finished)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("share", [0.1, 0.2])
+def test_where_going_slower_is_no_help_nobody_goes_ever_slower(share, seed):
+    """A part of all requests is refused, whatever the rate: a batch of a minute must not take days."""
+    world = World(Shared(share, seed), workers=50, calls=600).run(until=600.0)
+    assert world.finished == 600
 
 
 def test_a_limit_that_is_raised_is_found():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_agent.gates.pace import Creep, Guess, Search
+from resilient_agent.gates.pace import Creep, Floor, Guess, Search
 
 
 def gone(pace, requests, *, wanted=True, latency=0.0):
@@ -129,3 +129,29 @@ def test_refusals_with_nothing_between_them_are_told_apart():
     assert guess.in_vain == 2
     guess.met(1)
     assert guess.in_vain == 0
+
+
+def test_an_average_that_halves_twice_is_no_limits():
+    """From then on nobody goes slower than it was at first."""
+    floor = Floor()
+    for average, rate in ((8.0, 0.0), (0.0, 0.0), (3.9, 0.0), (2.5, 0.0), (1.9, 8.0), (8.0, 8.0)):
+        floor.met(average, 9)
+        assert floor.rate == rate
+
+
+def test_a_floor_that_is_too_fast_gives_way():
+    """Where cut after cut hardly anything was let through."""
+    floor = Floor()
+    for average in (8.0, 3.9, 1.9):
+        floor.met(average, 9)
+    for passed, rate in ((1, 8.0), (2, 8.0), (3, 8.0), (0, 8.0), (0, 8.0), (2, 8.0), (1, 4.0)):
+        floor.met(0.0, passed)
+        assert floor.rate == rate
+
+
+def test_an_average_that_halves_once_may_be_a_limits():
+    """It was lowered, and then it stays about what it is."""
+    floor = Floor()
+    for average in (8.0, 3.0, 3.5, 2.8, 5.5, 3.1, 16.0, 6.0):
+        floor.met(average, 9)
+    assert floor.rate == 0.0

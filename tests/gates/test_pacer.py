@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from resilient_agent.gates.pacer import Pacer
+from resilient_agent.gates.pacer import Lane, Pacer
 
 
 def met_a_limit(pacer, key=None, *, at=0.0, wait=1.0):
@@ -79,6 +79,18 @@ def test_lanes_that_were_quiet_for_long_are_let_go():
     gc.collect()
     assert not pacer.active
     assert len(pacer._lanes) == 0
+
+
+def test_thousands_of_lanes_are_not_looked_at_by_each_call(monkeypatch):
+    """Whether one was quiet for long is asked once a second: of a thousand accounts at their limits each call was slow."""
+    pacer = Pacer()
+    for key in range(100):
+        met_a_limit(pacer, key)
+    looks, settle_down = [], Lane.settle_down
+    monkeypatch.setattr(Lane, "settle_down", lambda lane, now: looks.append(now) or settle_down(lane, now))
+    for number in range(300):
+        pacer.lane(number, now=1.0 + number / 100)
+    assert len(looks) <= 3 * 100
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda pacer: pickle.loads(pickle.dumps(pacer))])

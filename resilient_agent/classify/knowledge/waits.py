@@ -1,6 +1,6 @@
 """Where servers name a wait: the headers of rate limits, and the units of durations."""
 
-__all__ = ["BUCKETS", "LEAKING", "MILLISECONDS", "UNITS"]
+__all__ = ["BUCKETS", "LEAKING", "LISTED", "MILLISECONDS", "UNITS"]
 
 # Headers that hold milliseconds: OpenAI and Azure OpenAI; Azure Cosmos DB and API Management; gRPC's pushback (gRFC A6).
 MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms", "grpc-retry-pushback-ms")
@@ -25,6 +25,10 @@ BUCKETS = (
     ("ratelimit-remaining", "ratelimit-reset"),
     ("ratelimitbysize-remaining", "ratelimitbysize-reset"),
 )
+
+# All buckets in one header, as the later drafts of the IETF have it (Hugging Face, Cloudflare): `"api";r=0;t=55`, or
+# `limit=100, remaining=0, reset=50`.
+LISTED = "ratelimit"
 
 # Buckets of requests that fill up evenly, with what they hold, what is left, and when they are full again. Others
 # count within a fixed window: when that ends says nothing about a rate.

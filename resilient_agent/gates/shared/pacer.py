@@ -39,6 +39,8 @@ class SharedPacer(Pacer):
     forgotten: a minute after anybody had to wait. Time is the server's: that the clocks of the machines
     differ changes nothing.
 
+    Where going slower is no help, as a `Pacer` finds out, it goes slower all the same.
+
     Safe for threads and for forks. Pickles as its url (with the password, if it has one) and name. A
     copy by `copy.copy` is a plain `Pacer`: what a test teaches that stops time stays in the test.
 
