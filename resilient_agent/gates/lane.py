@@ -414,7 +414,6 @@ class Lane:
         passed = self._meter.passed(number)
         average, seen = self._meter.estimate(sent_at, number, window)
         self._guess.met(passed)
-        self._floor.met(average, passed)
         self._meter.mark(sent_at, number, window)
         crowded = self._crowd.refused(ticket, window)
         self._cut_at, self._gone = now, 0
@@ -429,6 +428,7 @@ class Lane:
             # Few are believed where the server says that being wrong is dear, or little is known.
             least = 0.05 if window * failed > 4 else 0.3 if isinstance(self._pace, Search) else 0.7
             rate = self._guess.rate(failed, average, seen, passed, least)
+            self._floor.met(failed, average, passed)
             self._settle(now, failed, self._at_least(rate), window)
 
     def _at_least(self, rate: float) -> float:

@@ -45,6 +45,9 @@ _FEW: Final = 8
 """Requests let through that make no average yet."""
 _LONG: Final = 15.0
 """Requests let through for each that a refusal costs, from which on a guess was not too high."""
+_SOME: Final = 0.25
+"""Of what was sent: where less is let through, it was sent too fast. Chance refuses a half at times where it refuses a
+fifth; a limit that falls to a fifth and less lets through no more than this at first."""
 _HARDLY: Final = 2
 _IN_A_ROW: Final = 4
 """Cuts with hardly anything let through before each: so many in a row are rare where chance refuses."""
@@ -202,7 +205,8 @@ class Floor:
     Below a limit the average is what the limit is, however slowly calls go: a bucket gains as much, and a
     window holds as much. Where a share of all requests is refused whatever their rate (capacity that
     many customers share), the average goes down with each cut, and would do so without an end. An average
-    that halved may be a limit that was lowered; one that halved twice is none.
+    that halved may be a limit that was lowered; one that halved twice, while a good part of what was sent was
+    let through, is none.
 
     Attributes:
         rate: requests a second; 0.0 as long as cuts help.
@@ -214,16 +218,24 @@ class Floor:
         self._top = self._latest = self.rate = 0.0
         self._halved = self._in_vain = 0
 
-    def met(self, average: float, passed: int) -> None:
-        """Somebody was refused, after so many, and so many a second (0 where that is not known), were let through."""
+    def met(self, failed: float, average: float, passed: int) -> None:
+        """Somebody was refused.
+
+        Args:
+            failed: the rate at which he was.
+            average: what was let through, requests a second; 0 where that is not known.
+            passed: how many were let through since the last refusal.
+        """
         self._in_vain = self._in_vain + 1 if passed <= _HARDLY else 0
         if self._in_vain >= _IN_A_ROW:  # it is too fast all the same
             self.rate /= 2
             self._in_vain = 0
-        if average >= 2 * self._latest:
+        if not average:
+            return
+        if average >= 2 * self._latest or average < failed * _SOME:  # to go slower helps: more of them come through
             self._top = self._latest = average
             self._halved = 0
-        elif 0 < average <= self._latest / 2:
+        elif average <= self._latest / 2:
             self._latest = average
             self._halved += 1
             if self._halved > 1:

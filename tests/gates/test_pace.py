@@ -135,17 +135,25 @@ def test_an_average_that_halves_twice_is_no_limits():
     """From then on nobody goes slower than it was at first."""
     floor = Floor()
     for average, rate in ((8.0, 0.0), (0.0, 0.0), (3.9, 0.0), (2.5, 0.0), (1.9, 8.0), (8.0, 8.0)):
-        floor.met(average, 9)
+        floor.met(average, average, 9)
         assert floor.rate == rate
+
+
+def test_an_average_that_halves_while_next_to_nothing_comes_through_is_a_limits():
+    """It was lowered much at once, and is met by going slower: what was let through before says nothing any more."""
+    floor = Floor()
+    for failed, average in ((40.0, 40.0), (40.0, 18.0), (38.0, 8.0), (15.0, 3.9), (8.0, 2.1), (4.0, 2.0)):
+        floor.met(failed, average, 9)
+        assert floor.rate == 0.0
 
 
 def test_a_floor_that_is_too_fast_gives_way():
     """Where cut after cut hardly anything was let through."""
     floor = Floor()
     for average in (8.0, 3.9, 1.9):
-        floor.met(average, 9)
+        floor.met(average, average, 9)
     for passed, rate in ((1, 8.0), (2, 8.0), (3, 8.0), (0, 8.0), (0, 8.0), (2, 8.0), (1, 4.0)):
-        floor.met(0.0, passed)
+        floor.met(8.0, 0.0, passed)
         assert floor.rate == rate
 
 
@@ -153,5 +161,5 @@ def test_an_average_that_halves_once_may_be_a_limits():
     """It was lowered, and then it stays about what it is."""
     floor = Floor()
     for average in (8.0, 3.0, 3.5, 2.8, 5.5, 3.1, 16.0, 6.0):
-        floor.met(average, 9)
+        floor.met(average, average, 9)
     assert floor.rate == 0.0
