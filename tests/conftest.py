@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 
 import anyio
 import pytest
@@ -9,6 +10,15 @@ import trio.testing
 from servers import MissingServer, PostgresServer, ValkeyCluster, ValkeyServer
 
 from resilient_agent import _scope
+
+
+def pytest_configure():
+    """Ctrl-C reaches the programs that tests start, also where a shell has started the tests behind itself.
+
+    It has them ignore Ctrl-C then, and so would all that they start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
