@@ -201,6 +201,9 @@ async def drive_async(call: Call) -> Any:
         call.close()
 
 
+# In both the attempt is written out, without what only a limit of time needs: this is what a retry costs.
+
+
 def _goes_on(call: Call) -> bool:
     """Wait and try again for as long as failures are ordinary; whether that ended with a success."""
     gate = call.control.gate

@@ -271,7 +271,7 @@ class wait_by_error(_ByError, wait_base):  # noqa: N801
         """The wait in seconds after the failure that was judged last."""
         verdict = judge.verdict
         assert verdict is not None  # noqa: S101 - asked after a failure
-        backoff, rng = self._backoff or verdict.backoff, random if self._rng is None else self._rng
+        backoff, rng = self._backoff or verdict.backoff, _rng(self._rng)
         if verdict.retry_after is not None:
             return verdict.retry_after * (1 + backoff.jitter * rng.random())
         return backoff.delay(judge.step(of_all=self._backoff is not None), rng)

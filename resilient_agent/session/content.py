@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import datetime
 import decimal
 import enum
 import functools
@@ -279,7 +278,6 @@ def _refuse_loss(value: Any, path: str) -> None:
 _ADVICE: Final = (
     ((bytes, bytearray, memoryview), "{name} are no JSON: encode them, for example with base64"),
     ((set, frozenset), "a {name} has no order in JSON: store sorted(...) of it"),
-    ((datetime.date, datetime.time), "a {name} is no JSON: store its isoformat()"),
     ((enum.Enum,), "a {name} is no JSON: store its value"),
     ((uuid.UUID, decimal.Decimal, pathlib.PurePath), "a {name} is no JSON: store str(...) of it"),
 )
@@ -291,6 +289,8 @@ def _advice(value: Any) -> str:
     known = next((advice for kinds, advice in _ADVICE if isinstance(value, kinds)), None)
     if known is not None:
         return known.format(name=name)
+    if hasattr(value, "isoformat"):  # also of those whose moments are no subclass of Python's
+        return f"a {name} is no JSON: store its isoformat()"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return f"a {name} is no JSON: store dataclasses.asdict(...) of it"
     return f"a {type(value).__module__}.{name} is no JSON: store a dict, a list, a string or a number"
