@@ -220,7 +220,7 @@ def _goes_on(call: Call) -> bool:
         except Exception as error:
             call.failed(error)
         finally:
-            _scope.back(token)
+            _scope.leave(token)
             del token  # it holds the whole context, and a traceback this frame
         if call.error is None:
             return True
