@@ -80,21 +80,19 @@ class _Job(Generic[T]):
         result: what it returned, in a list; empty where it raised.
     """
 
+    __slots__ = ("_error", "_taken", "_tell", "_work", "over", "result")
+
     def __init__(self, work: Callable[[], T], tell: Callable[[], object]) -> None:
         self._work = work
         self._tell = tell
-        self._lock = threading.Lock()
-        self._taken = False  # by the thread that runs it, or by whoever withdrew it
+        self._taken = threading.Lock()  # once and for all: by the thread that runs it, or by whoever withdrew it
         self._error: BaseException | None = None
         self.over = False
         self.result: list[T] = []
 
     def withdraw(self) -> bool:
         """See that it never runs; False where it has begun."""
-        with self._lock:
-            withdrawn = not self._taken
-            self._taken = True
-            return withdrawn
+        return self._taken.acquire(blocking=False)
 
     def run(self) -> None:
         """In the thread: do the work, and tell the loop."""

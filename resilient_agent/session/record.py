@@ -105,7 +105,7 @@ def write_line(record: Record, seal: Callable[[bytes, int], bytes] | None = None
         content = {name: value for name, value in fields.items() if name in CONTENT}
         sealed = base64.b64encode(seal(write(content), record.seq)).decode()
         fields = {**without_content(fields), "sealed": sealed}
-    moment = record.at.astimezone(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    moment = msgspec.to_builtins(record.at.astimezone(datetime.UTC))  # with a Z, and twice as fast as isoformat
     head = {"seq": record.seq, "epoch": record.epoch, "at": moment, "count": record.count, "kind": record.kind}
     body = write(head | fields)[:-1]
     return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))

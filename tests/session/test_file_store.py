@@ -462,19 +462,30 @@ def test_a_log_that_is_gone_takes_nothing(store, tmp_path, replaced):  # B25
     log.release()
 
 
-@pytest.mark.parametrize("left", [0, 1, 2], ids=["emptied", "cut in a record", "cut between two"])
-def test_a_log_that_is_cut_under_its_owner_is_written_anew(store, caplog, left):  # B25
-    """As log rotation empties a file, or an older backup is copied over it: nothing that was acknowledged is lost."""
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path, _: os.truncate(path, 0),
+        lambda path, first: os.truncate(path, first - 5),
+        os.truncate,
+        lambda path, _: path.write_bytes(path.read_bytes() + b"a note in the margin"),
+    ],
+    ids=["emptied", "cut in a record", "cut between two", "written to"],
+)
+def test_a_log_that_is_changed_under_its_owner_is_written_anew(store, caplog, change):  # B25
+    """As log rotation empties a file, or a backup is copied over it: nothing that was acknowledged is lost."""
     log = store.claim("ticket-42")
     save(log, 1)
-    size = [0, log.path.stat().st_size - 5, log.path.stat().st_size][left]
+    first = log.path.stat().st_size
     save(log, 2)
-    os.truncate(log.path, size)
+    change(log.path, first)
     save(log, 3)
     save(log, 4)
     log.release()
     assert contents(store.read("ticket-42").messages) == [1, 2, 3, 4]
-    assert caplog.text.count("it was cut; it is written anew") == 1
+    assert caplog.text.count("somebody else changed it; it is written anew") == 1
+    assert caplog.text.count("\n") == 1
+    assert store.find("ticket-42").message_count == 4
 
 
 def test_a_folder_that_is_gone_takes_nothing(store, tmp_path):  # B25

@@ -55,9 +55,10 @@ class FileLog:
         self._durable = durability == "power"
         self._codec = codec
         self._unsettled = False  # whether an append began that did not come to its end
-        self._mistrusted = False  # whether the disk failed to say that it has the file, or has less of it
+        self._mistrusted = False  # whether the disk failed to say that it has the file, or has less than we wrote
         self._unnamed = False  # whether the folder was not synced since the file got its place
         self.path = path
+        self._name = os.fspath(path)  # a Path is turned into one at each look, which a save notices
         with _posix.refused("read the session's log", path):
             self._identity = _posix.identity(fd)
             # Before anything is touched: a later format is left as it is.
@@ -86,8 +87,6 @@ class FileLog:
         """
         fd = self._check_ours()
         with _posix.refused("save to the session's log", self.path):
-            # Log rotation cuts files, and so does a backup that is copied over them: behind a hole nothing is read.
-            self._mistrusted = self._mistrusted or os.fstat(fd).st_size < self._end
             fd = self._settled(fd)
             record, line = self._next(kind, fields)
             self._unsettled = True
@@ -173,7 +172,7 @@ class FileLog:
 
     def _check_place(self) -> None:
         """That the file still has its name: a file that was deleted is gone when it is closed, whatever is in it."""
-        if not _posix.stands_at(self.path, self._identity):
+        if not _posix.stands_at(self._name, self._identity):
             raise SessionLost(
                 f"{self.path} was deleted or replaced while its guard was live: nothing can be saved to it"
             )
@@ -214,8 +213,10 @@ class FileLog:
         """The file, after whatever kept the last append from its end was put right."""
         if self._unsettled:
             self._settle(fd)
-        if self._mistrusted:
-            logger.warning("%s: the disk failed to sync it, or it was cut; it is written anew", self.path.name)
+        # Log rotation cuts files, and so does a backup that is copied over them: behind a hole nothing is read.
+        if self._mistrusted or _posix.size(fd) != self._end:
+            fault = "the disk failed to sync it" if self._mistrusted else "somebody else changed it"
+            logger.warning("%s: %s; it is written anew", self.path.name, fault)
             self._renew(self._whole(fd))
             self._mistrusted = False
         if self._unnamed:
