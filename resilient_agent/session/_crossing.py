@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, Generic, TypeVar
@@ -22,7 +23,7 @@ import anyio.lowlevel
 
 from resilient_agent import clock
 
-__all__ = ["decided"]
+__all__ = ["Line", "decided"]
 
 T = TypeVar("T")
 
@@ -30,11 +31,18 @@ _POLL: Final = 0.0005  # seconds; only ever waited for by a caller that was canc
 _THREADS: Final = 16  # more saves than that at once only wait for each other at the disk
 
 
-async def decided(work: Callable[[], T], *, undo: Callable[[T], object] | None = None, must: bool = False) -> T:
+async def decided(
+    work: Callable[[], T],
+    *,
+    line: Line | None = None,
+    undo: Callable[[T], object] | None = None,
+    must: bool = False,
+) -> T:
     """Run blocking work in a thread; when this is left, by a result or however else, the work is over.
 
     Args:
         work: what to run, once.
+        line: what it waits in for its turn, if anything.
         undo: given the result of work that was done for a caller who was cancelled meanwhile.
         must: do the work even where the cancellation came before it began.
 
@@ -45,7 +53,7 @@ async def decided(work: Callable[[], T], *, undo: Callable[[T], object] | None =
     job = _Job(work, tell)
     try:
         await anyio.lowlevel.checkpoint_if_cancelled()
-        _threads.do(job.run)
+        (line or _threads).do(job.run)
         await over()
     except anyio.get_cancelled_exc_class() as cancelled:
         if job.withdraw():
@@ -150,6 +158,36 @@ class _Threads:
 
 
 _threads = _Threads()
+
+
+class Line:
+    """Work that is done one after the other, in the order in which it comes, by whichever thread is free."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._by = _threads
+        self._jobs: deque[Callable[[], object]] = deque()
+        self._working = threading.Lock()
+
+    def do(self, job: Callable[[], object]) -> None:
+        """Have the job done soon, after all that came before it."""
+        if self._by is not _threads:  # in a forked child: who works on it is not there any more
+            self._begin()
+        self._jobs.append(job)
+        _threads.do(self._work)
+
+    def _work(self) -> None:
+        if not self._working.acquire(blocking=False):
+            return  # whoever is at work looks again when they are done
+        try:
+            if self._jobs:
+                self._jobs.popleft()()
+        finally:
+            self._working.release()
+        if self._jobs:
+            _threads.do(self._work)  # behind the work of other lines: one that never ends would keep a thread
 
 
 def _renew() -> None:

@@ -7,17 +7,15 @@ written (`_core.py`).
 from __future__ import annotations
 
 import inspect
-from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import anyio
 
-from resilient_agent import clock
 from resilient_agent.session._calling import check_call, check_plain, name_of, refuse_coroutine
 from resilient_agent.session._core import NOT_GIVEN, Core
-from resilient_agent.session._crossing import decided
+from resilient_agent.session._crossing import Line, decided
 from resilient_agent.session.content import Message, Model, copied
 from resilient_agent.session.effects import Effect
 from resilient_agent.session.history import Interruption
@@ -232,28 +230,27 @@ class AsyncSession(_Face):
 
     def __init__(self, core: Core) -> None:
         super().__init__(core)
-        # One save at a time, in the order of their calls. Those of another event loop have an order of their own.
-        self._turns: defaultdict[object, anyio.Lock] = defaultdict(lambda: anyio.Lock(fast_acquire=True))
+        self._line = Line()
 
     def append(self, message: Message) -> Coroutine[Any, Any, None]:
         """Save one message; see `Session.append`."""
         messages = [self._core.taken(message)]
-        return self._in_turn(lambda: self._core.append(messages))
+        return decided(lambda: self._core.append(messages), line=self._line)
 
     def extend(self, messages: Iterable[Message]) -> Coroutine[Any, Any, None]:
         """Save several messages in one go; see `Session.extend`."""
         taken = self._core.all_taken(messages)
-        return self._in_turn(lambda: self._core.append(taken))
+        return decided(lambda: self._core.append(taken), line=self._line)
 
     def replace(self, messages: Iterable[Message]) -> Coroutine[Any, Any, None]:
         """Put these messages in place of all that were saved; see `Session.replace`."""
         fields = {"messages": self._core.all_taken(messages)}
-        return self._in_turn(lambda: self._core.save("replaced", fields))
+        return decided(lambda: self._core.save("replaced", fields), line=self._line)
 
     def set_extra(self, extra: Mapping[str, Any] | Model) -> Coroutine[Any, Any, None]:
         """Save state of your own beside the messages; see `Session.set_extra`."""
         fields = {"extra": self._core.taken(extra)}
-        return self._in_turn(lambda: self._core.save("extra", fields))
+        return decided(lambda: self._core.save("extra", fields), line=self._line)
 
     async def once(self, key: str, fn: Callable[..., Any], *args: Any, may_repeat: bool = False) -> Any:
         """Call `fn(*args)` once in this conversation, over crashes and restarts; see `Session.once`.
@@ -262,10 +259,11 @@ class AsyncSession(_Face):
         """
         check_call(fn, args)
         core = self._core
-        async with self._turns[clock.event_loop()]:
-            done = await decided(
-                lambda: core.start(key, name_of(fn), args, may_repeat=may_repeat), undo=lambda _: core.stopped(key)
-            )
+        done = await decided(
+            lambda: core.start(key, name_of(fn), args, may_repeat=may_repeat),
+            line=self._line,
+            undo=lambda _: core.stopped(key),
+        )
         if done is not None:
             return done.result
         try:
@@ -274,7 +272,7 @@ class AsyncSession(_Face):
                 result = await result
             # The effect has taken place: that it has is written down whatever is cancelled meanwhile.
             with anyio.CancelScope(shield=True):
-                return await self._in_turn(lambda: self._core.finish(key, result))
+                return await decided(lambda: self._core.finish(key, result), line=self._line)
         finally:
             self._core.stopped(key)
 
@@ -282,8 +280,4 @@ class AsyncSession(_Face):
         self, key: str, *, result: Any = NOT_GIVEN, rerun: bool = False, skip: bool = False
     ) -> Coroutine[Any, Any, None]:
         """Say how to go on with an effect whose outcome was unknown; see `Session.resolve`."""
-        return self._in_turn(lambda: self._core.resolve(key, result, rerun=rerun, skip=skip))
-
-    async def _in_turn(self, work: Callable[[], Any]) -> Any:
-        async with self._turns[clock.event_loop()]:
-            return await decided(work)
+        return decided(lambda: self._core.resolve(key, result, rerun=rerun, skip=skip), line=self._line)

@@ -1,0 +1,118 @@
+"""The way into a thread and back: one after the other, in order, and over when it is left."""
+
+import os
+import threading
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from resilient_agent.session._crossing import Line, decided
+
+
+@pytest.fixture
+def line():
+    return Line()
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_a_line_does_each_job_once_in_order_and_never_two_at_a_time(line, threads):
+    """Whichever threads bring the work, and whichever do it."""
+    at_work, together, done = [], [], []
+    count = 300
+    finished = threading.Semaphore(0)
+
+    def job(who, number):
+        def run():
+            at_work.append(who)
+            together.append(len(at_work))
+            done.append((who, number))
+            at_work.pop()
+            finished.release()
+
+        return run
+
+    def bring(who):
+        for number in range(count):
+            line.do(job(who, number))
+
+    bringing = [threading.Thread(target=bring, args=(who,)) for who in range(threads)]
+    for thread in bringing:
+        thread.start()
+    for _ in range(threads * count):
+        assert finished.acquire(timeout=30)
+    assert set(together) == {1}
+    for who in range(threads):
+        assert [number for each, number in done if each == who] == list(range(count))
+
+
+def test_lines_do_not_wait_for_each_other():
+    """A save that hangs holds up its own session only."""
+    stuck, go_on, passed = threading.Event(), threading.Event(), threading.Event()
+    slow, other = Line(), Line()
+    slow.do(lambda: (stuck.set(), go_on.wait(30)))
+    assert stuck.wait(30)
+    other.do(passed.set)
+    assert passed.wait(30)
+    go_on.set()
+
+
+def test_lines_that_never_end_leave_a_thread_to_others():
+    """However many sessions save all the time, another one's save comes to its turn."""
+    over, passed = threading.Event(), threading.Event()
+    for busy in [Line() for _ in range(40)]:
+
+        def again(busy=busy):
+            if not over.is_set():
+                busy.do(again)
+
+        again()
+    Line().do(passed.set)
+    came = passed.wait(30)
+    over.set()
+    assert came
+
+
+def test_a_forked_child_does_not_wait_for_its_parents_work(line):
+    """It has no part in what the parent is doing, and what waits there is not done a second time."""
+    started, go_on, done = threading.Event(), threading.Event(), []
+    line.do(lambda: (started.set(), go_on.wait(30)))
+    line.do(lambda: done.append("the parent's"))
+    assert started.wait(30)
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        over = threading.Event()
+        line.do(over.set)
+        os.write(writing, b"done" if over.wait(30) and not done else b"hung")
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as said:
+        assert said.read() == b"done"
+    os.waitpid(child, 0)
+    go_on.set()
+
+
+@pytest.mark.anyio
+async def test_whoever_waits_in_line_and_is_cancelled_leaves_at_once(line):
+    """Its work is never done, and that of those behind it is."""
+    started, go_on, done = threading.Event(), threading.Event(), []
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: decided(lambda: (started.set(), go_on.wait(30)), line=line))
+        while not started.is_set():
+            await anyio.lowlevel.checkpoint()
+        with anyio.move_on_after(0.01) as scope:
+            await decided(lambda: done.append("cancelled"), line=line)
+        assert scope.cancelled_caught
+        group.start_soon(lambda: decided(lambda: done.append("behind"), line=line))
+        await anyio.lowlevel.checkpoint()
+        assert done == []
+        go_on.set()
+    assert done == ["behind"]
+
+
+@pytest.mark.anyio
+async def test_work_that_raises_does_not_stop_the_line(line):
+    """Its caller hears of it, and the next has its turn."""
+    with pytest.raises(ZeroDivisionError):
+        await decided(lambda: 1 / 0, line=line)
+    assert await decided(lambda: 1, line=line) == 1
