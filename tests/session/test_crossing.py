@@ -1,7 +1,9 @@
 """The way into a thread and back: one after the other, in order, and over when it is left."""
 
+import functools
 import os
 import threading
+import time
 
 import anyio
 import anyio.lowlevel
@@ -13,6 +15,17 @@ from resilient_agent.session._crossing import Line, decided
 @pytest.fixture
 def line():
     return Line()
+
+
+def work(*steps):
+    """Work of a line that does these, and has nobody to tell."""
+
+    def run():
+        for step in steps:
+            step()
+        return lambda: None
+
+    return run
 
 
 @pytest.mark.parametrize("threads", [1, 8])
@@ -28,9 +41,8 @@ def test_a_line_does_each_job_once_in_order_and_never_two_at_a_time(line, thread
             together.append(len(at_work))
             done.append((who, number))
             at_work.pop()
-            finished.release()
 
-        return run
+        return work(run, finished.release)
 
     def bring(who):
         for number in range(count):
@@ -50,9 +62,9 @@ def test_lines_do_not_wait_for_each_other():
     """A save that hangs holds up its own session only."""
     stuck, go_on, passed = threading.Event(), threading.Event(), threading.Event()
     slow, other = Line(), Line()
-    slow.do(lambda: (stuck.set(), go_on.wait(30)))
+    slow.do(work(stuck.set, go_on.wait))
     assert stuck.wait(30)
-    other.do(passed.set)
+    other.do(work(passed.set))
     assert passed.wait(30)
     go_on.set()
 
@@ -65,9 +77,10 @@ def test_lines_that_never_end_leave_a_thread_to_others():
         def again(busy=busy):
             if not over.is_set():
                 busy.do(again)
+            return lambda: None
 
         again()
-    Line().do(passed.set)
+    Line().do(work(passed.set))
     came = passed.wait(30)
     over.set()
     assert came
@@ -76,13 +89,13 @@ def test_lines_that_never_end_leave_a_thread_to_others():
 def test_a_forked_child_does_not_wait_for_its_parents_work(line):
     """It has no part in what the parent is doing, and what waits there is not done a second time."""
     started, go_on, done = threading.Event(), threading.Event(), []
-    line.do(lambda: (started.set(), go_on.wait(30)))
-    line.do(lambda: done.append("the parent's"))
+    line.do(work(started.set, go_on.wait))
+    line.do(work(lambda: done.append("the parent's")))
     assert started.wait(30)
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
         over = threading.Event()
-        line.do(over.set)
+        line.do(work(over.set))
         os.write(writing, b"done" if over.wait(30) and not done else b"hung")
         os._exit(0)
     os.close(writing)
@@ -108,6 +121,35 @@ async def test_whoever_waits_in_line_and_is_cancelled_leaves_at_once(line):
         assert done == []
         go_on.set()
     assert done == ["behind"]
+
+
+@pytest.mark.anyio
+async def test_one_save_after_the_other_finds_the_same_thread(line):
+    """However many threads there are: two that take turns cost each save a good deal of its time."""
+    barrier = threading.Barrier(8)
+    async with anyio.create_task_group() as group:
+        for _ in range(8):
+            group.start_soon(decided, lambda: barrier.wait(30))
+    assert len({await decided(threading.get_ident, line=line) for _ in range(50)}) == 1
+
+
+@pytest.mark.anyio
+async def test_more_work_than_threads_waits_and_is_done(line):
+    """As when hundreds of sessions save at the same moment."""
+    done, together, at_work = [], [], []
+
+    def save(number):
+        at_work.append(number)
+        together.append(len(at_work))
+        time.sleep(0.001)
+        at_work.remove(number)
+        done.append(number)
+
+    async with anyio.create_task_group() as group:
+        for number in range(100):
+            group.start_soon(decided, functools.partial(save, number))
+    assert sorted(done) == list(range(100))
+    assert 1 < max(together) <= 16
 
 
 @pytest.mark.anyio
