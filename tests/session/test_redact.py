@@ -501,39 +501,25 @@ def test_arguments_of_a_call_stay_json(command):  # B56
 
 
 @pytest.mark.parametrize(
-    "text",
+    "piece",
     [
-        "lorem ipsum " * 100_000,
-        "A9+/" * 300_000,
-        "Bearer " * 150_000,
-        "bearer" + " " * 1_000_000,
-        "?key=" * 200_000,
-        "sk-" * 300_000,
-        "0123456789abcdef" * 60_000,
-        pytest.param(
-            "-eyJaaaaaaaaa" * 10_000,
-            id="beginnings of a JWT",
-        ),
-        pytest.param("-----BEGIN PRIVATE KEY-----" * 30_000, id="beginnings of a key"),
-        pytest.param("'password':'" * 80_000, id="beginnings of a field"),
-        pytest.param('\\"password\\":\\"' * 60_000, id="beginnings of a deep field"),
-        pytest.param("password='" * 100_000, id="beginnings of an assignment"),
-        pytest.param("://a:" * 200_000, id="beginnings of an address"),
-        pytest.param("password:        " * 60_000, id="beginnings of a setting"),
-        pytest.param("'" + "a" * 1_000_000, id="a long name"),
-        pytest.param("curl -u " * 100_000, id="beginnings of a command"),
-        pytest.param("docker login -p " * 60_000, id="beginnings of a login"),
-        pytest.param("cookie:a=" * 100_000, id="beginnings of a cookie"),
-        pytest.param("secret = '" * 100_000, id="beginnings of a quoted setting"),
-        pytest.param("1Q~" * 300_000, id="beginnings of a client's secret"),
+        "lorem ipsum ", "A9+/", "Bearer ", "bearer" + " " * 10_000, "?key=", "sk-", "0123456789abcdef", "-eyJaaaaaaaaa",
+        "-----BEGIN PRIVATE KEY-----", "'password':'", '\\"password\\":\\"', "password='", "://a:", "password:        ",
+        "'" + "a" * 10_000, "curl -u ", "curl & ", "docker login -p ", "cookie:a=", "secret = '", "1Q~",
     ],
-    ids=lambda text: text[:8].strip(),
-)
-def test_a_long_text_takes_no_long_time(text):
-    """A page that a tool read, even one that was made for this, does not hold up the save."""
-    begun = time.process_time()
-    redact_secrets(text)
-    assert time.process_time() - begun < 5 * max(1, len(text) / 1_000_000)
+    ids=lambda piece: piece[:20],
+)  # fmt: skip
+def test_a_long_text_takes_no_longer_than_its_length(piece):
+    """A page that a tool read, even one that was made for this, does not hold up the save: no square of its length."""
+
+    def seconds(size):
+        text = piece * (size // len(piece))
+        begun = time.process_time()
+        redact_secrets(text)
+        return time.process_time() - begun
+
+    short = min(seconds(20_000) for _ in range(3))
+    assert min(seconds(160_000) for _ in range(2)) < 24 * short + 0.05  # 8 where it is as its length, 64 as its square
 
 
 # -- in a guard -----------------------------------------------------------------------------------
