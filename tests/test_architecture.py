@@ -13,6 +13,7 @@ PACKAGE = Path(resilient_agent.__file__).parent
 
 # From the ground floor up. A room imports from lower rows; within its row only where ALLOWED says so.
 ROWS = (
+    ("_arrival",),
     ("_callables", "_drivers", "_once", "errors", "verdict", "backoff", "clock", "report", "session._durations"),
     (
         "classify",
