@@ -56,15 +56,15 @@ class Dialect(ABC):
 
     @abstractmethod
     def opening(self, turn: Turn) -> Iterator[bytes]:
-        """The events before the first piece of text."""
+        """The events before the first piece."""
 
     @abstractmethod
     def pieces(self, turn: Turn) -> Iterator[bytes]:
-        """One event for each piece of text."""
+        """What is sent for each piece of text, and for each of the three of a tool call."""
 
     @abstractmethod
     def closing(self, turn: Turn) -> Iterator[bytes]:
-        """The events after the last piece of text: tool calls, reason, usage, end."""
+        """The events after the last piece: reason, usage, end."""
 
     @abstractmethod
     def error(self, status: int, request_id: str) -> Json:
@@ -104,10 +104,10 @@ class _OpenAI(Dialect):
     def pieces(self, turn: Turn) -> Iterator[bytes]:
         for piece in turn.answer.pieces:
             yield self._chunk(turn, {"content": piece})
-
-    def closing(self, turn: Turn) -> Iterator[bytes]:
         for position, call in enumerate(turn.answer.tool_calls):
             yield from self._call_chunks(turn, call, position)
+
+    def closing(self, turn: Turn) -> Iterator[bytes]:
         yield self._chunk(turn, {}, self._reason(turn))
         if self._wants_usage(turn):
             envelope = self._envelope(turn, "chat.completion.chunk")
@@ -185,12 +185,12 @@ class _Anthropic(Dialect):
     def pieces(self, turn: Turn) -> Iterator[bytes]:
         for piece in turn.answer.pieces:
             yield self._event("content_block_delta", index=0, delta={"type": "text_delta", "text": piece})
-
-    def closing(self, turn: Turn) -> Iterator[bytes]:
-        if turn.answer.pieces:
-            yield self._event("content_block_stop", index=0)
         for position, call in enumerate(turn.answer.tool_calls, start=1):
             yield from self._call_events(turn, call, position)
+
+    def closing(self, turn: Turn) -> Iterator[bytes]:
+        if blocks := bool(turn.answer.pieces) + len(turn.answer.tool_calls):
+            yield self._event("content_block_stop", index=blocks - 1)
         delta = {"stop_reason": self._reason(turn), "stop_sequence": None}
         yield self._event("message_delta", delta=delta, usage={"output_tokens": turn.output_tokens})
         yield self._event("message_stop")
@@ -210,12 +210,13 @@ class _Anthropic(Dialect):
 
     def _call_events(self, turn: Turn, call: ToolCall, position: int) -> Iterator[bytes]:
         index = position if turn.answer.pieces else position - 1
+        # The block before it ends where this one begins.
+        before = self._event("content_block_stop", index=index - 1) if index else b""
         block = self._tool_use(turn, call, position, {})
-        yield self._event("content_block_start", index=index, content_block=block)
+        yield before + self._event("content_block_start", index=index, content_block=block)
         for part in _halves(call.arguments_json):
             delta = {"type": "input_json_delta", "partial_json": part}
             yield self._event("content_block_delta", index=index, delta=delta)
-        yield self._event("content_block_stop", index=index)
 
     def _tool_use(self, turn: Turn, call: ToolCall, position: int, value: Any) -> Json:
         call_id = _call_id(turn, call, position, "toolu")

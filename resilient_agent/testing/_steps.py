@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,23 +175,28 @@ class CutStream:
     """Step: a stream breaks before its end; to a request that wants no stream, a JSON body breaks half-way.
 
     Attributes:
-        after: how many pieces of text are sent before the break.
+        after: how many pieces are sent before the break: those of the text, then three of each tool call, which are
+            its name and the halves of its arguments.
         text: the text that was to be streamed; by default made up, and longer than `after` pieces.
         chunks: its pieces, as in `Answer`.
         reset: True breaks with a TCP reset, False with a plain close.
+        tool_calls: the `ToolCall`s that were to be streamed behind the text.
 
     Raises:
         ValueError: `after` is negative, or more than there are pieces.
+        TypeError: `after` is no number; `tool_calls` holds something else.
 
     Example:
         >>> CutStream(after=2, text="one two three").after
         2
+        >>> in_mid_arguments = CutStream(after=2, tool_calls=[ToolCall("pay", {"amount": 5})])
     """
 
     after: int
     text: str = ""
     chunks: Sequence[str] | None = None
     reset: bool = False
+    tool_calls: Sequence[ToolCall] = ()
 
     def __post_init__(self) -> None:
         _require_pieces(self)
@@ -209,15 +214,16 @@ class StreamError:
     To a request that wants no stream: a JSON body with that error under status 200.
 
     Attributes:
-        after: how many pieces of text are sent before the error.
+        after: how many pieces are sent before the error: those of the text, then three of each tool call.
         error: the provider's error object, such as ``{"type": "api_error", "message": "..."}``; by default
             that of an overloaded server.
         text: the text that was to be streamed; by default made up, and longer than `after` pieces.
         chunks: its pieces, as in `Answer`.
+        tool_calls: the `ToolCall`s that were to be streamed behind the text.
 
     Raises:
         ValueError: `after` is negative, or more than there are pieces.
-        TypeError: JSON cannot hold the error.
+        TypeError: JSON cannot hold the error; `after` is no number; `tool_calls` holds something else.
 
     Example:
         >>> StreamError(after=0, error={"type": "api_error", "message": "Internal server error"}).after
@@ -228,6 +234,7 @@ class StreamError:
     error: Mapping[str, Any] | None = None
     text: str = ""
     chunks: Sequence[str] | None = None
+    tool_calls: Sequence[ToolCall] = ()
 
     def __post_init__(self) -> None:
         _require_pieces(self)
@@ -262,6 +269,9 @@ class Request:
     stream: bool
     at: float
 
+
+_CALL_PIECES: Final = 3
+"""In how many pieces a tool call is streamed: its name, and the halves of its arguments."""
 
 Step = Answer | Status | Reset | Hang | CutStream | StreamError
 
@@ -307,8 +317,8 @@ def _split_at_words(text: str) -> tuple[str, ...]:
 
 
 def _begun(step: CutStream | StreamError) -> Answer:
-    if step.text or step.chunks is not None:
-        return Answer(step.text, chunks=step.chunks)
+    if step.text or step.chunks is not None or step.tool_calls:
+        return Answer(step.text, step.tool_calls, chunks=step.chunks)
     return Answer(chunks=["tick "] * (step.after + 1))
 
 
@@ -327,8 +337,10 @@ def _require_json(field: str, value: Mapping[str, Any]) -> None:
 
 def _require_pieces(step: CutStream | StreamError) -> None:
     name = type(step).__name__
+    if isinstance(step.after, bool) or not isinstance(step.after, int):
+        raise TypeError(f"{name}.after must be a number of pieces, not {step.after!r}: the text goes by text=")
     if step.after < 0:
         raise ValueError(f"{name}.after must be a number of pieces, 0 or more, not {step.after!r}")
-    pieces = len(step.answer.pieces)
+    pieces = len(step.answer.pieces) + _CALL_PIECES * len(step.answer.tool_calls)
     if step.after > pieces:
         raise ValueError(f"{name}.after is {step.after}, but there are only {pieces} pieces: give more text")

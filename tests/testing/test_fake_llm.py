@@ -413,6 +413,45 @@ class TestBrokenConnections:
         assert len(contents(got)) == after
         assert error is not None
 
+    @pytest.mark.parametrize(
+        ("after", "names", "arguments"), [(1, [], ""), (2, ["search"], ""), (3, ["search"], "half")]
+    )
+    def test_cut_of_an_openai_stream_in_a_tool_call(self, start, after, names, arguments):
+        """Behind the text come the call's name and the halves of its arguments: what was got is no JSON."""
+        _, client = start.openai([CutStream(after, text="wait", tool_calls=[SEARCH])])
+        got, error = raised_by(chat(client, stream=True))
+        parts = [call.function for chunk in got for call in chunk.choices[0].delta.tool_calls or ()]
+        assert [part.name for part in parts if part.name] == names
+        whole = SEARCH.arguments_json
+        assert "".join(part.arguments for part in parts) == (whole[: len(whole) // 2] if arguments else "")
+        assert isinstance(error, openai.APIConnectionError)
+
+    @pytest.mark.parametrize("text", ["", "wait"])
+    def test_cut_of_an_anthropic_stream_in_the_second_tool_call(self, start, text):
+        """The first one is whole, and its block has ended."""
+        cut = CutStream(bool(text) + 3 + 2, text=text, tool_calls=[SEARCH, SEARCH])
+        _, client = start.anthropic([cut])
+        got, error = raised_by(message(client, stream=True))
+        begun = [event.index for event in got if event.type == "content_block_start"]
+        ended = [event.index for event in got if event.type == "content_block_stop"]
+        assert begun == [*range(len(begun))]
+        assert ended == begun[:-1]
+        parts = [
+            event.delta.partial_json
+            for event in got
+            if getattr(event, "delta", None) and event.delta.type != "text_delta"
+        ]
+        whole = SEARCH.arguments_json
+        assert "".join(parts) == whole + whole[: len(whole) // 2]
+        assert error is not None
+
+    def test_an_error_in_a_tool_call(self, start):
+        """The stream that breaks off with an error event may do so there as well."""
+        _, client = start.openai([StreamError(1, tool_calls=[SEARCH])])
+        got, error = raised_by(chat(client, stream=True))
+        assert got[-1].choices[0].delta.tool_calls[0].function.name == "search"
+        assert isinstance(error, openai.APIError)
+
     def test_cut_of_a_json_answer(self, start):
         """To a request for JSON a cut is half a body."""
         _, client = start.anthropic([CutStream(3), "fine"])
@@ -551,6 +590,7 @@ class TestScript:
             (lambda: Reset("later"), r"Reset\.when"),
             (lambda: CutStream(-1), r"CutStream\.after"),
             (lambda: CutStream(3, text="one two"), r"CutStream\.after is 3"),
+            (lambda: CutStream(4, tool_calls=[SEARCH]), r"CutStream\.after is 4, but there are only 3 pieces"),
             (lambda: StreamError(-1), r"StreamError\.after"),
         ],
     )
@@ -568,6 +608,9 @@ class TestScript:
             (lambda: Status("429"), r"Status\.code must be an int such as 429, not '429'"),
             (lambda: Status(None), r"Status\.code"),
             (lambda: StreamError(0, error={"at": object()}), r"StreamError\.error"),
+            (lambda: CutStream("one two"), r"CutStream\.after must be a number of pieces, not 'one two'.*text="),
+            (lambda: StreamError(True), r"StreamError\.after must be a number"),
+            (lambda: CutStream(0, tool_calls=SEARCH), r"tool_calls must be a sequence of ToolCall"),
         ],
     )
     def test_what_cannot_be_sent(self, make, message):
