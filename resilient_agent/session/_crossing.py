@@ -55,6 +55,9 @@ async def decided(
         await anyio.lowlevel.checkpoint_if_cancelled()
         (line or _threads).do(job.run)
         await over()
+    except GeneratorExit:  # thrown away, as by a loop that was closed: there is nobody to wait for what has begun
+        job.withdraw()
+        raise
     except anyio.get_cancelled_exc_class() as cancelled:
         if job.withdraw():
             if must:
@@ -113,7 +116,8 @@ class _Job(Generic[T]):
         return self._told
 
     def _told(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        # The loop is closed, so nobody waits any more; and a thread that ended here would still be counted on.
+        with contextlib.suppress(Exception):
             self._tell()
 
     def outcome(self) -> T:
@@ -129,7 +133,7 @@ class _Job(Generic[T]):
 
 _Work = Callable[[], Callable[[], object]]
 """What a thread does: it gives what is to be called when the thread is free again. Whoever is told of an end often has
-the next save at hand, and finds the same thread: two that took turns cost it a third of what a thread costs at all."""
+the next save at hand, and finds the same thread: where two took turns, that was a seventh of the way."""
 
 
 class _Threads:

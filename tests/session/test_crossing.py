@@ -1,5 +1,6 @@
 """The way into a thread and back: one after the other, in order, and over when it is left."""
 
+import asyncio
 import functools
 import os
 import threading
@@ -150,6 +151,25 @@ async def test_more_work_than_threads_waits_and_is_done(line):
             group.start_soon(decided, functools.partial(save, number))
     assert sorted(done) == list(range(100))
     assert 1 < max(together) <= 16
+
+
+def test_a_loop_that_is_closed_while_a_save_runs_harms_nobody(line):
+    """The coroutine is thrown away without a word, and the thread and the line go on with the next save."""
+    started, go_on, ended = threading.Event(), threading.Event(), []
+    loop = asyncio.new_event_loop()
+    running = decided(lambda: (started.set(), go_on.wait(30), ended.append("first")), line=line)
+    waiting = decided(lambda: ended.append("second"), line=line)
+    tasks = [loop.create_task(running), loop.create_task(waiting)]
+    loop.run_until_complete(asyncio.sleep(0))
+    assert started.wait(30)
+    loop.close()
+    for coroutine in (running, waiting):
+        coroutine.close()
+    for task in tasks:
+        task._log_destroy_pending = False
+    go_on.set()
+    asyncio.run(decided(lambda: ended.append("third"), line=line))
+    assert ended == ["first", "third"]
 
 
 @pytest.mark.anyio
