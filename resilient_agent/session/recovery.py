@@ -259,6 +259,8 @@ class _Worker:
         """Run the handler. A task that it cancelled itself, and waited for, is its own failure and nobody else's."""
         try:
             await self._handler(session)
+        except GeneratorExit:  # thrown away where no loop runs that could be asked what a cancellation is there
+            raise
         except anyio.get_cancelled_exc_class() as cancelled:
             if anyio.current_effective_deadline() == -math.inf:  # somebody wants all of this to stop
                 raise

@@ -486,3 +486,27 @@ async def test_a_handler_that_waits_for_a_cancelled_task_ends_alone(memory, capl
     (found,) = interrupted_sessions(memory)
     assert (found.session_id, found.interruption.reason) == ("a", "exception")
     assert "waited for a task that was cancelled" in caplog.text
+
+
+def test_a_worker_whose_loop_was_closed_leaves_its_session_marked(memory):
+    """As where a program stops the loop and never awaits its tasks: they are thrown away where no loop runs."""
+    fell(memory, "a")
+    under_way = []
+
+    async def handler(_):
+        under_way.append("a")
+        await asyncio.sleep(3600)
+
+    loop = asyncio.new_event_loop()
+    worker = loop.create_task(recover(memory, handler, poll=None))
+    while not under_way:
+        loop.run_until_complete(asyncio.sleep(0.001))
+    tasks = asyncio.all_tasks(loop)
+    loop.close()
+    for task in tasks - {worker}:
+        task._log_destroy_pending = False
+        with contextlib.suppress(RuntimeError):  # what else the task has to tell the loop; only ever seen as a warning
+            task.get_coro().close()
+    (found,) = memory.scan()
+    assert (found.status, found.interruption.reason) == ("interrupted", "generator exit")
+    worker._log_destroy_pending = False
