@@ -353,3 +353,29 @@ def test_the_tables_hold_the_references_phrases_and_no_others():
         "bad request",
         "402",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "headers"),
+    [
+        ("<title>Attention Required! | Cloudflare</title>", {}),
+        ("<title>Just a moment...</title><body>Enable JavaScript and cookies to continue</body>", {}),
+        ("error code: 1020", {"server": "cloudflare"}),
+        ("<html></html>", {"cf-mitigated": "challenge"}),
+    ],
+)
+def test_a_firewalls_page_does_not_blame_the_key(text, headers):
+    """A 403 that the service itself never saw: who looks for a wrong key looks in the wrong place."""
+    verdict = ErrorClassifier().classify(Failure(text, status_code=403, headers=headers))
+    assert verdict.error_type is ErrorType.NON_RETRYABLE
+    assert verdict.rule.startswith("access/challenge")
+    assert "firewall" in verdict.because
+    assert "not the key" in verdict.because
+
+
+@pytest.mark.parametrize(
+    ("status", "text"), [(503, "Just a moment..."), (429, "error code: 1015 You are being rate limited")]
+)
+def test_a_busy_firewall_is_waited_for(status, text):
+    """Where it limits rates, or the service behind it is away, another attempt is worth while."""
+    assert ErrorClassifier().classify(Failure(text, status_code=status)).error_type is ErrorType.RETRYABLE

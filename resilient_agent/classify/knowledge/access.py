@@ -74,6 +74,33 @@ ACCESS_CODES = (
 
 ACCESS = (
     Rule(
+        "access/challenge-header",
+        when=When(status=403, headers=("cf-mitigated: challenge",)),
+        then=ErrorType.NON_RETRYABLE,
+        because="a firewall in front of the service asks for a browser: it is not the key, but the address or client",
+        seen="Cloudflare documentation, Detect a challenge page response",
+    ),
+    Rule(
+        "access/challenge",
+        when=When(
+            status=403,
+            words=(
+                "attention required cloudflare",
+                "just a moment",
+                "enable javascript and cookies to continue",
+                "checking your browser before accessing",
+                "verify you are human",
+                "sorry you have been blocked",
+                "error code 1020",
+                "error code 1010",
+                "error code 1009",
+            ),
+        ),
+        then=ErrorType.NON_RETRYABLE,
+        because="a firewall in front of the service blocks this address or client: it is not the key",
+        seen="Cloudflare: 403 `Attention Required!`, `Just a moment...`, `error code: 1020`",
+    ),
+    Rule(
         "access/key-of-another-plan",
         when=When(
             words=(
