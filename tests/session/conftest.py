@@ -118,7 +118,7 @@ def start_nursery(start):
 
 def python(code, *arguments):
     return {
-        "args": [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, arguments)],
+        "args": [sys.executable, "-u", "-W", "error", "-c", textwrap.dedent(code), *map(str, arguments)],
         "env": {**os.environ, "PYTHONPATH": str(Path(resilient_agent.__file__).parents[1])},
     }
 
