@@ -78,7 +78,7 @@ ACCESS = (
         when=When(status=403, headers=("cf-mitigated: challenge",)),
         then=ErrorType.NON_RETRYABLE,
         because="a firewall in front of the service asks for a browser: it is not the key, but the address or client",
-        seen="Cloudflare documentation, Detect a challenge page response",
+        seen="Cloudflare documentation, Detect a Challenge Page response; the page itself speaks many languages",
     ),
     Rule(
         "access/challenge",
