@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from resilient_agent.session._crossing import Line, decided
+from resilient_agent.session._crossing import Line, _Threads, decided
 
 
 @pytest.fixture
@@ -85,6 +85,22 @@ def test_lines_that_never_end_leave_a_thread_to_others():
     came = passed.wait(30)
     over.set()
     assert came
+
+
+def test_a_thread_that_cannot_be_started_is_not_counted_on(monkeypatch):
+    """At the system's limit of threads a save says so; when there is room again, saves go on."""
+    threads, done = _Threads(), threading.Event()
+
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        for _ in range(20):
+            with pytest.raises(RuntimeError, match="new thread"):
+                threads.do(work(lambda: None))
+    threads.do(work(done.set))
+    assert done.wait(30)
 
 
 def test_a_forked_child_does_not_wait_for_its_parents_work(line):
