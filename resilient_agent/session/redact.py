@@ -143,9 +143,8 @@ _ENDS: Final = (
 _QUOTES: Final = r"[\"'\\]*"
 _COOKIES: Final = r"[^\s=;\"'\\]{1,100}=[^\s\"'\\]{1,4000}+(?:(?<=;) [^\s\"'\\]{1,4000}+){0,50}"
 _SCHEMES: Final = "bearer|basic|token|apikey|api-key|key|bot|negotiate|ntlm|splunk"
-_WORD: Final = r"(?:[^\s|;&]|&(?!&))"
-_REST: Final = rf"{_WORD}{{0,100}}+(?:[^\S\n]++{_WORD}{{1,300}}+){{0,30}}?\s++"
-"""What may lie between a command and its option, word by word: letter by letter takes ten times as long."""
+_REST: Final = r"(?:[^\n|;&]|&(?!&)){0,300}?\s"
+"""What may lie between a command and its option."""
 _LED_IN: Final = tuple(
     re.compile(f"(?P<lead>{lead}){secret}", re.IGNORECASE)
     for lead, secret in (

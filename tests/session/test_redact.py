@@ -522,6 +522,14 @@ def test_a_long_text_takes_no_longer_than_its_length(piece):
     assert min(seconds(160_000) for _ in range(2)) < 24 * short + 0.05  # 8 where it is as its length, 64 as its square
 
 
+@pytest.mark.parametrize("between", ["-s " * 90, "x" * 250 + " ", ""], ids=["many words", "one long word", "nothing"])
+def test_an_option_may_stand_far_behind_its_command(between):
+    """However many words that is: what bounds it is their length."""
+    assert redact_secrets(f"curl {between}-u joe:hunter22 https://shop.example") == (
+        f"curl {between}-u joe:{REDACTED} https://shop.example"
+    )
+
+
 # -- in a guard -----------------------------------------------------------------------------------
 
 SECRET = TOKENS["Anthropic"]

@@ -41,7 +41,7 @@ class Ends(NamedTuple):
 
 def ends_of(fd: int) -> Ends:
     """The two ends of a log; what lies between is not read."""
-    size = os.fstat(fd).st_size
+    size = _posix.size(fd)
     head = read_line(os.pread(fd, _WINDOW, 0).split(b"\n", 1)[0])
     first = head if isinstance(head, Record) and head.kind in _OWNED else None
     window = _WINDOW

@@ -103,7 +103,7 @@ class FileStore:
             return FileLog(fd, path, session_id, admit=admit, durability=self.durability, codec=codec)
         except BaseException:
             with contextlib.suppress(OSError):
-                if os.fstat(fd).st_size == 0:  # of a session that there was not, and that is not to begin
+                if _posix.size(fd) == 0:  # of a session that there was not, and that is not to begin
                     _posix.remove(path)
             _posix.let_go(fd)
             raise
@@ -179,7 +179,7 @@ class FileStore:
         there = False
         if path.exists():
             with self._owned(path, session_id) as fd:
-                there = os.fstat(fd).st_size > 0  # one that nobody can read is something as well
+                there = _posix.size(fd) > 0  # one that nobody can read is something as well
                 _posix.remove(path)
         with _posix.refused("remove what was damaged of the session", path):
             for damaged in self.folder.glob(f"{path.name}{DAMAGED}*"):
@@ -218,7 +218,7 @@ class FileStore:
         with self._owned(path, session_id) as fd:
             found = _summary(path, _reading.ends_of(fd), live=False)
             is_due = found is not None and due(found)
-            if is_due or os.fstat(fd).st_size == 0:  # empty: it was gone, and has just been made by being opened
+            if is_due or _posix.size(fd) == 0:  # empty: it was gone, and has just been made by being opened
                 _posix.remove(path)
         return found if is_due else None
 
