@@ -246,7 +246,9 @@ def redact_secrets(value: Any) -> Any:
 def _without_secrets(text: str) -> str:
     if _DATA.fullmatch(text):
         return text
-    text = _SECRETS.sub(REDACTED, text)
+    found = 1
+    while found:  # of two keys without a gap the second one begins like a word only when the first one is gone
+        text, found = _SECRETS.subn(REDACTED, text)
     text = _IN_ADDRESS.sub(_put_out, text)
     text = _FIELD.sub(_put_out_field, text)
     text = _ASSIGNED.sub(_put_out_assigned, text)

@@ -970,6 +970,7 @@ def test_a_late_result_finds_its_call_in_a_redacted_history(store, history, late
 
 
 @given(history=st.lists(nested(MIXED).map(lambda value: {"role": "user", "content": value}), max_size=4))
+@example([{"role": "user", "content": "Ab18Q~cD2.eF3-gH4_iJ5~kL6mN7oP8qR9sT0uVw" + TOKENS["OpenAI"]}])
 @settings(deadline=None, max_examples=50)
 def test_a_redacted_session_is_redacted_as_its_messages_are(tmp_path_factory, history):  # B55
     """Whatever is said: stored is what `redact_secrets` makes of it, and a restart changes nothing of that."""
