@@ -372,7 +372,10 @@ class Lane:
                 pace.costs(cost)
 
     def _outgrow(self, pace: Pace, now: float) -> None:
+        """The limit is another one now: what was counted below the old one says nothing of it."""
         if isinstance(pace, Creep) and pace.outgrown:
+            self._meter.forget()
+            self._meter.mark(now, self._meter.sent, 0.0)
             self._pace = Search(pace.rate, now, self._latency)
 
     def _grace(self) -> float:
@@ -446,6 +449,8 @@ class Lane:
 
     def _shut(self, now: float, window: float, granted: float | None) -> None:
         """Nothing is let through, or nothing known: feel for the limit from below."""
+        if not self._floor.rate:  # chance lets something through: what was an average before is none now
+            self._floor = Floor()
         if self._pace is None and self._goal is None:
             self._goal = granted
         if not window:

@@ -17,28 +17,38 @@ FIRST: Final = 4.0
 """Requests a second with which an unknown limit is felt for."""
 FASTEST: Final = 1e6
 _DOUBLING: Final = 0.5
-"""Seconds in which a search doubles; where refusals take long to come back, four times as long as that."""
-_STEP: Final = 24
+"""Seconds in which a search doubles, at least."""
+_ROUND_TRIPS: Final = 4
+"""So many times as long as a refusal takes to come back a doubling takes: what is refused is known before the next."""
+_STEP: Final = 16
 _UNSURE_STEP: Final = 8
-"""Requests in which the growth doubles: with a known limit, and with a guess that may be far off."""
+"""Requests in which the growth doubles: with a known limit, and with a guess that may be far off. With 16 a known
+limit is tested every 48 requests, which finds a raised one early and costs a bucket of one some three per cent."""
 _CLOSE: Final = 0.98
 """Of what was refused: no guess comes closer."""
 _BEGIN: Final = 1 / 8
 """Of what lies between a guess and what was refused: so much faster it becomes at once."""
-_DEAR: Final = 8.0
-"""Growth goes on for some five steps until it meets the limit: eight times what a refusal costs
-to each of them keeps that cost at two or three per cent."""
+_BEGIN_MOST: Final = 0.01
+_BEGIN_UNSURE: Final = 0.03
+"""It is not more than that where the limit is known; and just that where it is not: a call that has the bad luck
+to be the first to go after each of several cuts has few retries, so these must not follow each other at once."""
+_DEAR: Final = 6.0
+"""Growth goes on for three steps until it meets the limit, and longer where the bucket is large: six times what
+a refusal costs to each of them keeps that cost at some five per cent at most."""
 _GAP: Final = 0.3
 """Where the guess lies further below what was refused than this share, it is no more than a guess."""
 _WIDE: Final = 2.0
 """The further below what was refused the guess lies, the dearer it is to stay there, and the shorter
 are the steps: this over that share, times what a refusal costs."""
-_BEYOND: Final = 1.5
+_BEYOND: Final = 1.2
 HURRY: Final = 8
-"""So many times further than to what was refused the last time, without a refusal: the limit may have been
-raised, and that is found out in so many times fewer requests."""
+"""So far beyond what was refused the last time, without a refusal: the limit may have been raised, and that
+is found out in so many times fewer requests."""
+_HURRIED: Final = 0.25
+"""Seconds in which the growth doubles then, at least: a large bucket that was full takes its time to be emptied,
+and shows only then that the limit is the old one."""
 _MOVED: Final = 0.4
-"""So much faster than the last limit without a refusal: it is another limit now."""
+"""So much faster than the last limit, and beyond what was refused, without a refusal: it is another limit now."""
 _HALFWAY: Final = 0.5
 """Of the way from the average to what was refused: where nothing is known of the bucket, it is refuted fastest."""
 _FEW: Final = 8
@@ -51,6 +61,8 @@ fifth; a limit that falls to a fifth and less lets through no more than this at 
 _HARDLY: Final = 2
 _IN_A_ROW: Final = 4
 """Cuts with hardly anything let through before each: so many in a row are rare where chance refuses."""
+_SETTLED: Final = 40
+"""Requests let through between two cuts, which chance seldom grants: a limit holds the rate down, and it was met."""
 
 
 class Search:
@@ -82,7 +94,7 @@ class Search:
 
 
 class Creep:
-    """Grows by a hundredth at most, and by ever more while nobody is refused.
+    """Grows by a hundredth or three, and by ever more while nobody is refused.
 
     Where the limit is known better than that it begins with a part of what is left to it: a bucket of
     one loses a slot or two with each refusal, and three doublings make these rare.
@@ -94,7 +106,7 @@ class Creep:
         self.rate = self._base = rate
         self._gap = gap = max(gap, 1 - _CLOSE)
         self._turn = _BEYOND * gap
-        self._growth = min(0.01, gap * _BEGIN) if gap < _GAP else 0.02
+        self._growth = min(_BEGIN_MOST, gap * _BEGIN) if gap < _GAP else _BEGIN_UNSURE
         self._step: float = _STEP if gap < _GAP else _UNSURE_STEP
 
     def costs(self, requests: float) -> None:
@@ -104,9 +116,9 @@ class Creep:
     def go(self, now: float, latency: float, *, wanted: bool) -> None:  # noqa: ARG002 - as a search
         """One more is let go."""
         if wanted:
-            step = self._step if self._growth < self._turn else self._step / HURRY
+            step = self._step if self._growth < self._turn else max(self._step / HURRY, _HURRIED * self.rate)
             # Not faster than refusals can come back.
-            self._growth *= 2 ** (1 / max(step, patience(latency) * self.rate))
+            self._growth *= 2 ** (1 / max(step, _ROUND_TRIPS * latency * self.rate))
             self.rate = min(self._base * (1 + self._growth), FASTEST)
 
     def slow_down(self, share: float) -> None:
@@ -121,7 +133,7 @@ class Creep:
     @property
     def outgrown(self) -> bool:
         """Whether it went so far beyond where it began that the limit must be another one."""
-        return self._growth > _MOVED
+        return self._growth > max(_MOVED, self._turn)
 
 
 Pace = Search | Creep
@@ -129,7 +141,7 @@ Pace = Search | Creep
 
 def patience(latency: float) -> float:
     """Seconds in which a search doubles; `latency` is how long refusals take to come back."""
-    return max(_DOUBLING, 4 * latency)
+    return max(_DOUBLING, _ROUND_TRIPS * latency)
 
 
 class Guess:
@@ -205,18 +217,20 @@ class Floor:
     Below a limit the average is what the limit is, however slowly calls go: a bucket gains as much, and a
     window holds as much. Where a share of all requests is refused whatever their rate (capacity that
     many customers share), the average goes down with each cut, and would do so without an end. An average
-    that halved may be a limit that was lowered; one that halved twice, while a good part of what was sent was
-    let through, is none.
+    that halved may be a limit that was lowered; one that halved twice, while most of what was sent was let
+    through, is none. (In a bucket that refusals empty further, averages fall as well until the rate is
+    below the limit; but then most is refused.)
 
     Attributes:
         rate: requests a second; 0.0 as long as cuts help.
     """
 
-    __slots__ = ("_halved", "_in_vain", "_latest", "_top", "rate")
+    __slots__ = ("_cuts", "_halved", "_in_vain", "_latest", "_through", "_top", "rate")
 
     def __init__(self) -> None:
         self._top = self._latest = self.rate = 0.0
         self._halved = self._in_vain = 0
+        self._through = self._cuts = 0  # since the average last halved: what was let through, and what was refused
 
     def met(self, failed: float, average: float, passed: int) -> None:
         """Somebody was refused.
@@ -230,13 +244,17 @@ class Floor:
         if self._in_vain >= _IN_A_ROW:  # it is too fast all the same
             self.rate /= 2
             self._in_vain = 0
+        self._through += max(0, passed)
+        self._cuts += 1
         if not average:
             return
-        if average >= 2 * self._latest or average < failed * _SOME:  # to go slower helps: more of them come through
+        # To go slower helps: more of them come through.
+        if average >= 2 * self._latest or average < failed * _SOME or passed >= _SETTLED:
             self._top = self._latest = average
-            self._halved = 0
+            self._halved = self._through = self._cuts = 0
         elif average <= self._latest / 2:
             self._latest = average
-            self._halved += 1
+            self._halved += self._through > self._cuts
+            self._through = self._cuts = 0
             if self._halved > 1:
                 self.rate = max(self.rate, self._top)

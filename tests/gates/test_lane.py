@@ -352,8 +352,8 @@ def test_a_bucket_of_one_is_used_well(rate, penal):
     world = World(Bucket(rate, 1, penal=penal, hint=True), 5 * rate, 1000).run(until=500 / rate)
     passed, refused = len(world.sent) - world.server.refused, world.server.refused
     world.run(until=900 / rate)
-    assert len(world.sent) - world.server.refused - passed >= 0.95 * 400
-    assert world.server.refused - refused <= 0.03 * 400
+    assert len(world.sent) - world.server.refused - passed >= 0.93 * 400
+    assert world.server.refused - refused <= 0.045 * 400
 
 
 @pytest.mark.parametrize(("rate", "workers"), [(7.4, 3), (10, 4), (50, 22)])
@@ -369,7 +369,7 @@ def test_few_workers_have_nothing_to_make_up_for(rate, workers, penal):
 def test_who_went_before_the_news_of_a_refusal_is_reckoned_with():
     """Fifty a second and a fiftieth until the refusal is told: the next one had the token, and no second cut follows."""
     world = World(Bucket(50, 1, hint=True), 68, 3000, service=0.4).run()
-    assert world.server.refused - 67 <= 0.02 * 3000
+    assert world.server.refused - 67 <= 0.03 * 3000
     assert world.now <= 1.08 * 3000 / 50
 
 
@@ -570,6 +570,41 @@ def test_a_limit_that_is_raised_tenfold_is_found_soon(hint):
     assert sent_after_a_raise(World(Bucket(5, 10, hint=hint), 200, 4000), 50, 82, 92) > 0.9 * 50 * 10
 
 
+@pytest.mark.parametrize(("rate", "burst", "hint", "penal"), [(2, 4, True, False), (10, 1, True, True), (40, 80, True, True),
+                                                              (10, 20, False, False)])  # fmt: skip
+@pytest.mark.parametrize("times", [2, 5, 10])
+def test_a_limit_that_is_raised_costs_a_batch_little(rate, burst, hint, penal, times):
+    """Half of fifteen hundred calls at the one, half at the other: little more than the least."""
+    world = World(Bucket(rate, burst, hint=hint, penal=penal), 150, 1500, service=0.5).run(until=750 / rate)
+    world.server.send(750 / rate)
+    world.server.rate = rate * times
+    world.run()
+    assert world.finished == 1500
+    assert world.now <= 1.15 * (750 - burst + 750 / times) / rate + burst / rate + 0.5
+
+
+def test_a_deep_bucket_that_is_lowered_is_no_floor():
+    """Each refusal costs a token, and for seconds nothing is let through: what went before says nothing any more."""
+    world = World(Bucket(40, 120, penal=True), 150, 1500).run(until=11.25)
+    world.server.send(11.25)
+    world.server.rate = 2
+    refused = world.server.refused
+    world.run()
+    assert world.finished == 1500
+    assert world.server.refused - refused <= 0.1 * 1500
+
+
+def test_after_a_limit_that_was_raised_what_was_counted_below_it_is_no_average():
+    """The first refusal at the new one is met halfway between it and what was let through since the search began."""
+    world = World(Bucket(2.0, 1, hint=True), 150, 1500)
+    sent_after_a_raise(world, 40.0, 60, 61)
+    refused, moment = world.server.refused, 61.0
+    while world.server.refused == refused:
+        moment += 0.03
+        world.run(until=moment)
+    assert world.lane._pace.rate > 20
+
+
 def test_after_long_silence_the_limit_is_forgotten():
     """A minute without waiting or refusals, and the lane is idle."""
     lane, tickets = limited(wait=1.0)
@@ -703,12 +738,13 @@ def test_an_outage_ends_with_the_first_answer():
     assert len(gone) == 9
 
 
-def test_in_an_outage_the_waiting_use_up_no_retries():
-    """A minute of 503 costs each call a try or two."""
-    world = World(Bucket(10, 20, hint=True), 100, 1000, down=(30, 90)).run()
+@pytest.mark.parametrize(("rate", "burst", "begins"), [(10, 20, 30), (25, 10, 41), (25, 20, 41), (60, 60, 33)])
+def test_in_an_outage_the_waiting_use_up_no_retries(rate, burst, begins):
+    """A minute of 503 costs each call a try or two, and the rush after it, on a full bucket, no call all of its own."""
+    world = World(Bucket(rate, burst, hint=True), 100, 1000, down=(begins, begins + 60)).run()
     assert world.finished == 1000
     assert max(world.failures.values()) <= 4
-    assert sum(30 <= now < 90 for now, _ in world.sent) < 60
+    assert sum(begins <= now < begins + 60 for now, _ in world.sent) < 60
 
 
 @pytest.mark.parametrize(("workers", "length"), [(5, 55), (10, 150), (20, 600)])

@@ -58,16 +58,37 @@ def test_creeping_begins_slowly_and_gathers_speed():
 def test_a_limit_that_is_known_well_is_met_rarely():
     """Two hundredths below what was refused, it takes some three steps to get there."""
     creep = Creep(10.0, 0.02)
-    rates = [gone(creep, 50)[1] for _ in range(2)]
+    rates = [gone(creep, requests)[1] for requests in (40, 20)]
     assert rates[0] < 10.2 < rates[1]
 
 
 def test_beyond_what_was_refused_before_it_hurries():
     """Nobody objects where somebody did the last time: the limit was raised, and is soon searched for."""
     creep = Creep(10.0, 0.02)
-    gone(creep, 24 * 4)
+    gone(creep, 16 * 3)
     assert not creep.outgrown
-    gone(creep, 24 * 2)
+    gone(creep, 16 * 2)
+    assert creep.outgrown
+
+
+def test_it_hurries_no_faster_than_a_large_bucket_is_emptied():
+    """At hundreds a second it takes a second all the same: what was saved up hides the limit for that long."""
+    creep = Creep(400.0, 0.02)
+    calm, _ = gone(creep, 16 * 4)
+    hurried = 0.0
+    while not creep.outgrown:
+        hurried += gone(creep, 1)[0] or 1 / creep.rate
+    assert calm < 0.2
+    assert hurried > 0.8
+
+
+def test_a_guess_far_below_what_was_refused_is_not_outgrown_before_that():
+    """What lies between the two was not refused: to get there says nothing of another limit."""
+    creep = Creep(10.0, 2.0)
+    while creep.rate < 30.0:
+        gone(creep, 1)
+        assert not creep.outgrown
+    gone(creep, 40)
     assert creep.outgrown
 
 
@@ -145,6 +166,26 @@ def test_an_average_that_halves_while_next_to_nothing_comes_through_is_a_limits(
     for failed, average in ((40.0, 40.0), (40.0, 18.0), (38.0, 8.0), (15.0, 3.9), (8.0, 2.1), (4.0, 2.0)):
         floor.met(failed, average, 9)
         assert floor.rate == 0.0
+
+
+@pytest.mark.parametrize("passed", [0, 1])
+def test_an_average_that_halves_while_most_is_refused_is_a_limits(passed):
+    """In a bucket that refusals empty further averages fall as well, until the rate is below the limit."""
+    floor = Floor()
+    floor.met(40.0, 40.0, 47)
+    for average in (19.0, 9.0, 9.0, 4.0):
+        floor.met(1.2 * average, average, passed)
+    assert floor.rate == 0.0
+
+
+def test_where_many_are_let_through_in_a_row_it_is_a_limit():
+    """Chance seldom lets forty pass: from there on it is counted anew."""
+    floor = Floor()
+    for average, passed in ((100.0, 9), (45.0, 9), (41.0, 47), (20.0, 9)):
+        floor.met(average, average, passed)
+    assert floor.rate == 0.0
+    floor.met(9.0, 9.0, 9)
+    assert floor.rate == 41.0
 
 
 def test_a_floor_that_is_too_fast_gives_way():
