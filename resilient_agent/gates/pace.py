@@ -23,15 +23,16 @@ _ROUND_TRIPS: Final = 4
 _STEP: Final = 16
 _UNSURE_STEP: Final = 8
 """Requests in which the growth doubles: with a known limit, and with a guess that may be far off. With 16 a known
-limit is tested every 48 requests, which finds a raised one early and costs a bucket of one some three per cent."""
+limit is tested every 48 requests: a raised one is found early, and a bucket of one loses three to six per cent."""
 _CLOSE: Final = 0.98
 """Of what was refused: no guess comes closer."""
 _BEGIN: Final = 1 / 8
 """Of what lies between a guess and what was refused: so much faster it becomes at once."""
 _BEGIN_MOST: Final = 0.01
+"""The most that it becomes faster at once where the limit is known."""
 _BEGIN_UNSURE: Final = 0.03
-"""It is not more than that where the limit is known; and just that where it is not: a call that has the bad luck
-to be the first to go after each of several cuts has few retries, so these must not follow each other at once."""
+"""What it becomes faster at once where it is not. With more, cuts follow each other so closely that a call which
+has the bad luck to go first after several of them runs out of retries."""
 _DEAR: Final = 6.0
 """Growth goes on for three steps until it meets the limit, and longer where the bucket is large: six times what
 a refusal costs to each of them keeps that cost at some five per cent at most."""
@@ -41,11 +42,11 @@ _WIDE: Final = 2.0
 """The further below what was refused the guess lies, the dearer it is to stay there, and the shorter
 are the steps: this over that share, times what a refusal costs."""
 _BEYOND: Final = 1.2
+"""So many times as far as to what was refused the last time, without a refusal: the limit may have been raised."""
 HURRY: Final = 8
-"""So far beyond what was refused the last time, without a refusal: the limit may have been raised, and that
-is found out in so many times fewer requests."""
+"""That is found out in so many times fewer requests."""
 _HURRIED: Final = 0.25
-"""Seconds in which the growth doubles then, at least: a large bucket that was full takes its time to be emptied,
+"""Seconds in which the growth doubles meanwhile, at least: a large bucket that was full takes its time to be emptied,
 and shows only then that the limit is the old one."""
 _MOVED: Final = 0.4
 """So much faster than the last limit, and beyond what was refused, without a refusal: it is another limit now."""
