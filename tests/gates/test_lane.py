@@ -583,10 +583,11 @@ def test_a_limit_that_is_raised_costs_a_batch_little(rate, burst, hint, penal, t
     assert world.now <= 1.2 * (750 - burst + 750 / times) / rate + burst / rate + 0.5
 
 
-def test_a_deep_bucket_that_is_lowered_is_no_floor():
+@pytest.mark.parametrize("moment", [11.25, 22.5])
+def test_a_deep_bucket_that_is_lowered_is_no_floor(moment):
     """Each refusal costs a token, and for seconds nothing is let through: what went before says nothing any more."""
-    world = World(Bucket(40, 120, penal=True), 150, 1500).run(until=11.25)
-    world.server.send(11.25)
+    world = World(Bucket(40, 120, penal=True), 150, 1500).run(until=moment)
+    world.server.send(moment)
     world.server.rate = 2
     refused = world.server.refused
     world.run()

@@ -67,8 +67,14 @@ def test_beyond_what_was_refused_before_it_hurries():
     creep = Creep(10.0, 0.02)
     gone(creep, 16 * 3)
     assert not creep.outgrown
-    gone(creep, 16 * 2)
+    gone(creep, 18)
     assert creep.outgrown
+
+
+def test_a_fast_limit_is_tested_as_often_as_a_slow_one():
+    """Some fifty requests, also where these are an eighth of a second: refusals are known in a hundredth."""
+    assert gone(Creep(400.0, 0.02), 55, latency=0.01)[1] > 1.02 * 400
+    assert gone(Creep(400.0, 0.02), 55, latency=0.3)[1] < 1.01 * 400
 
 
 def test_it_hurries_no_faster_than_a_large_bucket_is_emptied():
@@ -176,6 +182,22 @@ def test_an_average_that_halves_while_most_is_refused_is_a_limits(passed):
     for average in (19.0, 9.0, 9.0, 4.0):
         floor.met(1.2 * average, average, passed)
     assert floor.rate == 0.0
+
+
+@pytest.mark.parametrize(
+    ("told", "rate"),
+    [
+        (((40.0, 9), (19.0, 9), (19.0, 2), (9.0, 1)), 40.0),  # three of five came through
+        (((40.0, 9), (19.0, 9), (8.0, 1)), 0.0),  # one of two: what came before the first halving is over
+        (((40.0, 47), (19.0, 0), (9.0, 9)), 0.0),  # the first halving did not count, for the same reason
+    ],
+)
+def test_an_average_that_halves_is_judged_by_what_came_through_since_the_last_one_did(told, rate):
+    """More let through than refused, both times."""
+    floor = Floor()
+    for average, passed in told:
+        floor.met(average, average, passed)
+    assert floor.rate == rate
 
 
 def test_where_many_are_let_through_in_a_row_it_is_a_limit():
