@@ -372,9 +372,10 @@ class Lane:
                 pace.costs(cost)
 
     def _outgrow(self, pace: Pace, now: float) -> None:
-        """The limit is another one now: what was counted below the old one says nothing of it."""
+        """Search for the limit where it must be another one; what was counted below the old one says nothing of it."""
         if isinstance(pace, Creep) and pace.outgrown:
             self._meter.forget()
+            # No emptiness: the bucket may hold something, so what is counted from here is a little too much.
             self._meter.mark(now, self._meter.sent, 0.0)
             self._pace = Search(pace.rate, now, self._latency)
 

@@ -133,7 +133,7 @@ class Creep:
 
     @property
     def outgrown(self) -> bool:
-        """Whether it went so far beyond where it began that the limit must be another one."""
+        """Whether it went so far beyond where it began and what was refused that the limit must be another one."""
         return self._growth > max(_MOVED, self._turn)
 
 
@@ -226,12 +226,12 @@ class Floor:
         rate: requests a second; 0.0 as long as cuts help.
     """
 
-    __slots__ = ("_cuts", "_halved", "_in_vain", "_latest", "_through", "_top", "rate")
+    __slots__ = ("_balance", "_halved", "_in_vain", "_latest", "_top", "rate")
 
     def __init__(self) -> None:
         self._top = self._latest = self.rate = 0.0
         self._halved = self._in_vain = 0
-        self._through = self._cuts = 0  # since the average last halved: what was let through, and what was refused
+        self._balance = 0  # since the average last halved: what was let through, less what was refused
 
     def met(self, failed: float, average: float, passed: int) -> None:
         """Somebody was refused.
@@ -245,17 +245,16 @@ class Floor:
         if self._in_vain >= _IN_A_ROW:  # it is too fast all the same
             self.rate /= 2
             self._in_vain = 0
-        self._through += max(0, passed)
-        self._cuts += 1
+        self._balance += max(0, passed) - 1
         if not average:
             return
         # To go slower helps: more of them come through.
         if average >= 2 * self._latest or average < failed * _SOME or passed >= _SETTLED:
             self._top = self._latest = average
-            self._halved = self._through = self._cuts = 0
+            self._halved = self._balance = 0
         elif average <= self._latest / 2:
             self._latest = average
-            self._halved += self._through > self._cuts
-            self._through = self._cuts = 0
+            self._halved += self._balance > 0
+            self._balance = 0
             if self._halved > 1:
                 self.rate = max(self.rate, self._top)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_agent.gates.lane import Lane
+from resilient_agent.gates.pace import Search
 
 
 class Bucket:
@@ -559,6 +560,14 @@ def test_where_going_slower_is_no_help_nobody_goes_ever_slower(share, seed):
     assert world.finished == 600
 
 
+def moved(world, moment, rate):
+    """The world at that moment, when its server's rate has just changed; what it saved up until then stays."""
+    world.run(until=moment)
+    world.server.send(moment)  # counts up to now, at the old rate
+    world.server.rate = rate
+    return world
+
+
 def test_a_limit_that_is_raised_is_found():
     """The rate opens again by itself."""
     assert sent_after_a_raise(World(Bucket(5, 10), 100, 4000), 20, 160, 200) > 0.8 * 20 * 40
@@ -575,10 +584,8 @@ def test_a_limit_that_is_raised_tenfold_is_found_soon(hint):
 @pytest.mark.parametrize("times", [2, 5, 10])
 def test_a_limit_that_is_raised_costs_a_batch_little(rate, burst, hint, penal, times):
     """Half of fifteen hundred calls at the one, half at the other: little more than the least."""
-    world = World(Bucket(rate, burst, hint=hint, penal=penal), 150, 1500, service=0.5).run(until=750 / rate)
-    world.server.send(750 / rate)
-    world.server.rate = rate * times
-    world.run()
+    world = World(Bucket(rate, burst, hint=hint, penal=penal), 150, 1500, service=0.5)
+    moved(world, 750 / rate, rate * times).run()
     assert world.finished == 1500
     assert world.now <= 1.2 * (750 - burst + 750 / times) / rate + burst / rate + 0.5
 
@@ -586,9 +593,7 @@ def test_a_limit_that_is_raised_costs_a_batch_little(rate, burst, hint, penal, t
 @pytest.mark.parametrize("moment", [11.25, 22.5])
 def test_a_deep_bucket_that_is_lowered_is_no_floor(moment):
     """Each refusal costs a token, and for seconds nothing is let through: what went before says nothing any more."""
-    world = World(Bucket(40, 120, penal=True), 150, 1500).run(until=moment)
-    world.server.send(moment)
-    world.server.rate = 2
+    world = moved(World(Bucket(40, 120, penal=True), 150, 1500), moment, 2)
     refused = world.server.refused
     world.run()
     assert world.finished == 1500
@@ -600,10 +605,17 @@ def test_after_a_limit_that_was_raised_what_was_counted_below_it_is_no_average()
     world = World(Bucket(2.0, 1, hint=True), 150, 1500)
     sent_after_a_raise(world, 40.0, 60, 61)
     refused, moment = world.server.refused, 61.0
-    while world.server.refused == refused:
-        moment += 0.03
+    while not isinstance(world.lane._pace, Search):
+        moment += 0.001
         world.run(until=moment)
+    begun, sent = moment, len(world.sent)
+    while world.server.refused == refused:
+        moment += 0.001
+        world.run(until=moment)
+    failed, average = world.lane._pace.rate, (len(world.sent) - 1 - sent) / (moment - begun)
+    world.run(until=moment + 0.02)  # the refusal is told
     assert world.lane._pace.rate > 20
+    assert world.lane._pace.rate == pytest.approx((failed * average) ** 0.5, rel=0.05)
 
 
 def test_after_long_silence_the_limit_is_forgotten():

@@ -58,7 +58,8 @@ else
 end
 
 local function grown(slots)
-    -- What nobody asks for in time is not tried either, so it does not grow. As in `pace.py`.
+    -- What nobody asks for in time is not tried either, so it does not grow. As in `pace.py`, but a creep waits for
+    -- as long as a search does: slots are leased ahead, so what is refused is known late.
     local rate = number('rate')
     if number('tat') + 2 / rate + 0.05 < now then return end
     if limit.kind == 'creep' then
