@@ -4,8 +4,9 @@ Such a server refuses with the very number under way each time, whatever the rat
 alike make a suspicion. Not where as many were let in between them (at a steady rate about as many are
 under way at any time), nor where the server names another wait each time: it knows by the clock when it
 will let in the next, and nobody knows when a request will be answered. One request more than that puts
-the suspicion to the test: if it is let in, the limit is not of this kind. Must not know: rates, clocks, who
-stands in line.
+the suspicion to the test: if it is let in, the limit is not of this kind. It goes when they have
+gone about as far apart as on average: a rate that lets them through would let it through as well. Must not
+know: rates, what the time is, who stands in line.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ _ROUNDS: Final = 8
 _MOST_ROUNDS: Final = 32
 """Times the whole room is used anew between two tests of a suspicion that was confirmed: at first, and
 when it was confirmed again."""
+_AVERAGE: Final = 4
+"""So many must have gone before it is known how far apart they go."""
+_NEARLY: Final = 0.9
+"""Of that time: where all answers take the same, a whole one never passes without somebody going."""
 
 
 class Crowd:
@@ -30,7 +35,10 @@ class Crowd:
         room: how many the server takes; None where it limits something else.
     """
 
-    __slots__ = ("_last", "_named", "_patience", "_seen", "_seen_before", "_since", "_test", "_under_way", "room")
+    __slots__ = (
+        "_last", "_named", "_patience", "_seen", "_seen_before", "_since", "_since_at", "_test", "_under_way",
+        "_went_at", "room",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.room: int | None = None
@@ -39,16 +47,18 @@ class Crowd:
         self._seen = self._seen_before = 0  # most under way when one was let in, since the last refusal and before
         self._named = 0.0
         self._test: Ticket | None = None
-        self._since = 0
+        self._since = 0  # how many went since there was a test or a suspicion, when that was, and when the last went
+        self._since_at = self._went_at = 0.0
         self._patience = 0
 
-    def go(self, ticket: Ticket) -> None:
+    def go(self, ticket: Ticket, now: float) -> None:
         """One more is under way."""
         if not ticket.under_way:
             ticket.under_way = True
             ticket.crowd = self._under_way
             self._under_way += 1
         self._since += 1
+        self._went_at = now
         if self.room is not None and ticket.crowd >= self.room:
             self._test = ticket
 
@@ -66,20 +76,21 @@ class Crowd:
         if self.room is not None and ticket.crowd >= self.room:
             self.room, self._last, self._test = None, 0, None
 
-    def refused(self, ticket: Ticket, window: float = 0.0) -> bool:
+    def refused(self, ticket: Ticket, now: float, window: float = 0.0) -> bool:
         """It was, and told to wait for so many seconds. Whether for the crowd, as far as is known."""
         crowd, last, room = ticket.crowd, self._last, self.room
         seen = max(self._seen, self._seen_before)
         foretold = 0 < self._named != window > 0
         self._last, self._named, self._seen, self._seen_before = crowd, window, 0, self._seen
         if room is not None and crowd >= room:
-            self._patience = room * (_MOST_ROUNDS if self._patience else _ROUNDS)
-            self._since = 0
+            self._patience = room * (_ROUNDS if self._patience == _AVERAGE else _MOST_ROUNDS)
+            self._since, self._since_at = 0, now
             return True
         self.room = None
         if room is None and not foretold and min(crowd, last) > seen and abs(crowd - last) <= _ALIKE * crowd:
             self.room = max(crowd, last)
-            self._patience = self._since = 0
+            self._patience = _AVERAGE
+            self._since, self._since_at = 0, now
         return False
 
     def free(self, now: float, grace: float) -> int | None:
@@ -94,6 +105,10 @@ class Crowd:
             self.let_in(test)
         if self.room is None:
             return None
-        if self._test is None and self._since >= self._patience:
+        if self._test is None and self._since >= self._patience and self._paused(now):
             return max(1, self.room + 1 - self._under_way)
         return self.room - self._under_way
+
+    def _paused(self, now: float) -> bool:
+        """Whether the last one went about as long ago as they go on average."""
+        return now - self._went_at >= _NEARLY * (self._went_at - self._since_at) / self._since

@@ -343,7 +343,7 @@ class Lane:
         waited = self._line.leave(ticket)
         self._meter.sent += 1
         ticket.sent_at, ticket.number, ticket.pace = now, self._meter.sent, 0.0
-        self._crowd.go(ticket)
+        self._crowd.go(ticket, now)
         if self._closed is not None:
             self._closed.probe = ticket
         elif self._pace is not None:
@@ -419,7 +419,7 @@ class Lane:
         average, seen = self._meter.estimate(sent_at, number, window)
         self._guess.met(passed)
         self._meter.mark(sent_at, number, window)
-        crowded = self._crowd.refused(ticket, window)
+        crowded = self._crowd.refused(ticket, now, window)
         self._cut_at, self._gone = now, 0
         nothing = self._guess.in_vain > 2 or (self._doubt is not None and passed <= 0)
         if self._closed is not None or self._pace is None or nothing:

@@ -15,12 +15,12 @@ class Server:
         ticket = Ticket(0)
         self.now += 0.1
         ticket.sent_at = self.now
-        self.crowd.go(ticket)
+        self.crowd.go(ticket, self.now)
         if len(self.inside) < self.most:
             self.inside.append(ticket)
             return True
         self.crowd.back(ticket)
-        self.crowd.refused(ticket)
+        self.crowd.refused(ticket, self.now)
         return False
 
     def finish(self):
@@ -53,6 +53,15 @@ def full(most):
     return server
 
 
+def served(most, answers):
+    """The same, after so many answers with another request right behind each, a tenth of a second apart."""
+    server = full(most)
+    for _ in range(answers):
+        server.finish()
+        assert server.send()
+    return server
+
+
 def test_two_refusals_alike_make_a_suspicion():
     """Both with the same number under way: so many may be what there is room for."""
     assert full(7).crowd.room == 7
@@ -66,6 +75,26 @@ def test_with_the_room_known_next_to_nobody_is_refused():
     assert server.crowd.room == 7
 
 
+def test_a_test_goes_where_no_rate_would_refuse_it():
+    """Right behind another it might be refused for that: it goes as far behind it as they go on average."""
+    server = served(1, 8)
+    assert server.crowd.free(server.now + 0.05, 1e9) == 0
+    assert server.crowd.free(server.now + 0.2, 1e9) == 1
+
+
+def test_a_test_goes_where_all_answers_take_the_same():
+    """The next one is about to go, as always, when there was none for nearly that long."""
+    server = served(1, 8)
+    assert server.crowd.free(server.now + 0.085, 1e9) == 0
+    assert server.crowd.free(server.now + 0.095, 1e9) == 1
+
+
+def test_how_far_apart_they_go_is_not_told_by_three():
+    """Nobody tests what was suspected just now."""
+    server = served(1, 3)
+    assert server.crowd.free(server.now + 1e3, 1e9) == 0
+
+
 def test_one_let_in_beyond_the_room_ends_the_suspicion():
     """The server limits something else, or takes more now."""
     server = full(7)
@@ -77,8 +106,9 @@ def test_one_let_in_beyond_the_room_ends_the_suspicion():
 
 def test_a_test_that_is_not_refused_in_time_was_let_in():
     """Nobody waits for an answer that takes minutes."""
-    server = full(7)
+    server = served(7, 4)
     server.most = 9
+    server.now += 0.1
     assert server.crowd.free(server.now, 0.5) == 1
     assert server.send()
     assert server.crowd.free(server.now + 0.1, 0.5) == -1
@@ -101,4 +131,4 @@ def test_whoever_comes_back_twice_leaves_once():
     ticket = server.inside[0]
     server.crowd.back(ticket)
     server.crowd.back(ticket)
-    assert server.crowd.free(server.now, 1e9) == 2
+    assert server.crowd.free(server.now, 1e9) == 1
