@@ -58,6 +58,9 @@ _CANDIDATES: Final = 8
 a retry."""
 _UNSURE: Final = 3
 """So many who go after a cut may be refused as well: he who was refused more often than others lets them go first."""
+_HALF_A_SLOT: Final = 0.5
+"""The longest that he waits for them, and a slot for each refusal after his first: where slots are short, they come
+some slots late."""
 _CATCH_UP: Final = 0.05
 """Seconds that the line may lie behind its slots and make up for: timers are late by milliseconds."""
 _CLOSEST: Final = 0.75
@@ -289,8 +292,9 @@ class Lane:
             return slot if place < room else max(slot, self._until_room(place - max(room, 0)))
         more = min(self._gone, 1)
         if self._gone < self._at_risk(self._pace) and place < _CANDIDATES and self._line.most_spared(ticket, more):
-            # Not as late as the slot after that: whoever stands in front is waited for by all.
-            return max(0.0, due + min(_behind(ticket, place, 1 + more), 0.5 / self._pace.rate) - now)
+            # No later than that: whoever stands in front is waited for by all.
+            slots = max(_HALF_A_SLOT, ticket.failures - 1) / self._pace.rate
+            return max(0.0, due + min(_behind(ticket, place, 1 + more), slots) - now)
         if place == 0:
             return slot
         until = slot + self._ahead(self._pace, place)

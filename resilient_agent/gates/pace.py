@@ -62,6 +62,10 @@ fifth; a limit that falls to a fifth and less lets through no more than this at 
 _HARDLY: Final = 2
 _IN_A_ROW: Final = 4
 """Cuts with hardly anything let through before each: so many in a row are rare where chance refuses."""
+_ALIKE: Final = 1 / 8
+"""What was let through before two cuts is alike if it differs by no more than one and this share."""
+_EVEN: Final = 5
+"""Cuts in a row whose counts are alike are those of a limit: where chance refuses, they vary."""
 _SETTLED: Final = 40
 """Requests let through between two cuts, which chance seldom grants: a limit holds the rate down, and it was met."""
 
@@ -220,17 +224,18 @@ class Floor:
     many customers share), the average goes down with each cut, and would do so without an end. An average
     that halved may be a limit that was lowered; one that halved twice, while most of what was sent was let
     through, is none. (In a bucket that refusals empty further, averages fall as well until the rate is
-    below the limit; but then most is refused.)
+    below the limit; but then most is refused.) Where it was a limit all the same, which fell far, as many
+    are let through before each cut, and the floor is given up.
 
     Attributes:
         rate: requests a second; 0.0 as long as cuts help.
     """
 
-    __slots__ = ("_balance", "_halved", "_in_vain", "_latest", "_top", "rate")
+    __slots__ = ("_balance", "_even", "_halved", "_in_vain", "_latest", "_passed", "_top", "rate")
 
     def __init__(self) -> None:
         self._top = self._latest = self.rate = 0.0
-        self._halved = self._in_vain = 0
+        self._halved = self._in_vain = self._even = self._passed = 0
         self._balance = 0  # since the average last halved: what was let through, less what was refused
 
     def met(self, failed: float, average: float, passed: int) -> None:
@@ -245,11 +250,16 @@ class Floor:
         if self._in_vain >= _IN_A_ROW:  # it is too fast all the same
             self.rate /= 2
             self._in_vain = 0
+        alike = passed > _HARDLY and abs(passed - self._passed) <= 1 + passed * _ALIKE
+        self._even = self._even + 1 if alike else 0
+        self._passed = passed
+        if steady := self._even >= _EVEN:  # a limit after all
+            self.rate = 0.0
         self._balance += max(0, passed) - 1
         if not average:
             return
         # To go slower helps: more of them come through.
-        if average >= 2 * self._latest or average < failed * _SOME or passed >= _SETTLED:
+        if steady or average >= 2 * self._latest or average < failed * _SOME or passed >= _SETTLED:
             self._top = self._latest = average
             self._halved = self._balance = 0
         elif average <= self._latest / 2:

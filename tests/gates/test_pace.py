@@ -161,9 +161,45 @@ def test_refusals_with_nothing_between_them_are_told_apart():
 def test_an_average_that_halves_twice_is_no_limits():
     """From then on nobody goes slower than it was at first."""
     floor = Floor()
-    for average, rate in ((8.0, 0.0), (0.0, 0.0), (3.9, 0.0), (2.5, 0.0), (1.9, 8.0), (8.0, 8.0)):
-        floor.met(average, average, 9)
+    for average, passed, rate in (
+        (8.0, 9, 0.0), (0.0, 4, 0.0), (3.9, 9, 0.0), (2.5, 9, 0.0), (1.9, 9, 8.0), (8.0, 4, 8.0),
+    ):  # fmt: skip
+        floor.met(average, average, passed)
         assert floor.rate == rate
+
+
+@pytest.mark.parametrize(
+    ("told", "rate"),
+    [
+        ((9, 9, 9, 9, 9, 9), 0.0),
+        ((9, 8, 9, 10, 9, 8), 0.0),
+        ((9, 9, 9, 5, 9, 9, 9, 9), 8.0),  # not in a row
+        ((9, 9, 9, 9, 9), 8.0),  # too few yet
+        ((41, 36, 41, 36, 41, 38), 0.0),  # the more pass, the more may they differ
+        ((2, 2, 2, 3, 3, 3, 3), 8.0),  # next to nothing: chance does so as well
+    ],
+)
+def test_a_floor_is_given_up_where_as_many_are_let_through_each_time(told, rate):
+    """A limit that was lowered far was taken for chance; where chance refuses, the counts vary."""
+    floor = Floor()
+    for average in (8.0, 3.9, 1.9):
+        floor.met(average, average, 9)
+    assert floor.rate == 8.0
+    floor.met(6.0, 4.1, 30)  # what follows stands apart from the counts before it
+    for passed in told:
+        floor.met(6.0, 4.1, passed)
+    assert floor.rate == rate
+
+
+def test_a_floor_that_was_given_up_is_not_found_again_by_what_came_before():
+    """Its averages are counted anew."""
+    floor = Floor()
+    for average in (8.0, 3.9, 1.9):
+        floor.met(average, average, 9)
+    for passed in (30, 9, 9, 9, 9, 9, 9):
+        floor.met(4.5, 4.1, passed)
+    floor.met(3.0, 1.9, 9)
+    assert floor.rate == 0.0
 
 
 def test_an_average_that_halves_while_next_to_nothing_comes_through_is_a_limits():
