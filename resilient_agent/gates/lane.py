@@ -413,7 +413,8 @@ class Lane:
         if not window:  # it may have cost a token, as those did that were let through
             self._next_at = max(now, self._next_at) + 1 / self._pace.rate
         elif isinstance(self._pace, Search):
-            self._pace.rate = min(self._pace.rate, _first_rate(window))
+            # Where refusals cost tokens, each names a longer wait than the one before: by a token, of as many.
+            self._pace.rate = min(self._pace.rate, _first_rate(window / self._meter.told))
             self._next_at = max(self._next_at, self._open_at)
 
     def _cut(self, ticket: Ticket, now: float, window: float, granted: float | None) -> None:

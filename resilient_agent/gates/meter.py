@@ -44,13 +44,14 @@ class Meter:
     Attributes:
         sent: the number of requests so far, which is also the number of the last one.
         burst: how many refusals the last cut has cost so far.
+        told: how many refusals told of the last emptiness so far, those of the first herd as well.
         marks: when the bucket was empty, the latest last.
     """
 
-    __slots__ = ("_refused", "marks", "sent")
+    __slots__ = ("_refused", "marks", "sent", "told")
 
     def __init__(self) -> None:
-        self.sent = 0
+        self.sent = self.told = 0
         self._refused = 0
         self.marks: list[Mark] = []
 
@@ -80,11 +81,13 @@ class Meter:
 
     def mark(self, at: float, number: int, window: float) -> None:
         """The bucket was empty at `at`, when request `number` was sent, and is so for `window` seconds more."""
+        self.told = 1
         self.marks.append(Mark(at + window, number - self._refused, named=window > 0))
         del self.marks[:-_KEPT]
 
     def still_empty(self, until: float, number: int) -> None:
         """The same emptiness, told once more by another request of the same burst."""
+        self.told += 1
         if self.marks:
             mark = self.marks[-1]
             mark.at, mark.passed = max(until, mark.at), number - self._refused

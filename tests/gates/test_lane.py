@@ -409,6 +409,13 @@ def test_the_rate_does_not_run_away_while_refusals_are_on_their_way(latency, hin
     assert max(world.failures.values()) <= 5
 
 
+def test_where_each_refusal_names_a_longer_wait_the_rate_is_told_by_how_much():
+    """Six hundred at once, who cost a token each: the last is told to wait for all of them, but not as one who is slow."""
+    world = World(Bucket(200, 20, penal=True, hint=True), 600, 3000, service=1.5).run(until=2.5)
+    assert world.finished >= 60
+    assert world.run().now <= 18
+
+
 @pytest.mark.parametrize(("most", "period"), [(10, 1), (60, 60), (3, 60)])
 @pytest.mark.parametrize("hint", [True, False])
 def test_windows_are_learned_as_buckets_are(most, period, hint):
