@@ -210,6 +210,8 @@ def _wait(verdict: Classification, reading: Reading) -> str:
         return f"{verdict.retry_after:g} s, named by {named_by[1] if named_by else 'the server'}"
     curve = verdict.backoff
     retries = curve.max_retries if verdict.at_most is None else min(curve.max_retries, verdict.at_most)
+    if not retries:
+        return "none: its limit is 0 retries"
     plain = dataclasses.replace(curve, jitter=0.0)
     waits = ", ".join(f"{plain.delay(attempt, _Still()):g}" for attempt in range(min(retries, _WAITS)))
     return f"{waits} s, by its backoff (with jitter), {retries} {'retry' if retries == 1 else 'retries'} at most"
