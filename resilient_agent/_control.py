@@ -1,7 +1,7 @@
 """`Controller`: the settings of one decorated function, alive, in tenacity's own terms (`fn.retry`).
 
 Decides which strategies a function's arguments amount to, and whether a call may take the
-direct path. Does not run any call: `_call.py` asks, `_shapes.py` does.
+direct path. Does not run any call: `_course.py` asks, `_shapes.py` does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The words in which a failure is judged: `ErrorType` and `Classification`.
 
 Says what a judgement is made of. Does not know how one is reached (`classify/`) nor what
-is done about it (`_call.py`).
+is done about it (`_course.py`).
 """
 
 from __future__ import annotations
