@@ -127,6 +127,19 @@ def check_retries(name: str, value: object) -> None:
         raise ValueError(f"{name} must not be negative, not {value} (0 means: never try again)")
 
 
+def check_seconds(name: str, value: object) -> None:
+    """Refuse what is no limit of time, naming the argument.
+
+    Raises:
+        TypeError: no number.
+        ValueError: not above 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if math.isnan(value) or value <= 0:
+        raise ValueError(f"{name} must be above 0 seconds (math.inf for none), not {value}")
+
+
 def _check_number(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, not {value!r}")
