@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from resilient_agent.verdict import ErrorType
 
@@ -120,6 +120,12 @@ class CallReport:
         ends = [f"ended by: {self.limit}"] if self.limit else []
         ends += [f"answered by fallback {self.rung!r}: {self.because}"] if self.rung else []
         return "\n  ".join([f"{head} ({waits})", *map(str, self.attempts), *ends])
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
