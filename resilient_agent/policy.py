@@ -159,7 +159,9 @@ class Policy:
             sdk_retries: how often the SDK below the function retries by itself; those multiply.
 
         Raises:
-            ValueError: the policy has a `stop` or `wait` of tenacity's: what code will say is not known.
+            TypeError: `sdk_retries` is no int.
+            ValueError: it is negative; or the policy has a `stop` or `wait` of tenacity's: what code will say
+                is not known.
 
         Example:
             >>> Policy(max_retries=2).schedule(sdk_retries=2).requests
