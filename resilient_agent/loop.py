@@ -76,6 +76,14 @@ class Attempts:
     """What `attempts(...)` gives: to be looped over, any number of times, each time as a call of its own.
 
     One object looped over by many tasks shares its pacer among them.
+
+    Example:
+        >>> rounds = attempts(max_retries=3)
+        >>> for attempt in rounds:
+        ...     with attempt:
+        ...         answer = "42"
+        >>> rounds.call_report().requests
+        1
     """
 
     def __init__(self, control: Controller) -> None:

@@ -38,6 +38,10 @@ class AttemptReport:
         elapsed: the seconds that the attempt took; None for a first attempt, which is made
             without looking at a clock unless something asks for it.
         rung: the name of the fallback that was called; empty for the function itself.
+
+    Example:
+        >>> print(AttemptReport(2, error="TimeoutError", rule="local/timeout", wait=0.5))
+        attempt 2: TimeoutError (local/timeout), waited 0.5 s
     """
 
     number: int

@@ -22,6 +22,11 @@ class ErrorType(enum.StrEnum):
     """What a failure means for the call that met it.
 
     A `StrEnum`: `ErrorType.RETRYABLE == "retryable"`.
+
+    Example:
+        >>> from resilient_agent import ErrorClassifier, ErrorType
+        >>> ErrorClassifier().classify(MemoryError()).error_type is ErrorType.FATAL
+        True
     """
 
     RETRYABLE = "retryable"

@@ -43,6 +43,11 @@ class NearMiss:
         rule: its name.
         then: what it would have said.
         why: why it lost.
+
+    Example:
+        >>> miss = explain("insufficient_quota", status=429).near_misses[-1]
+        >>> miss.rule, miss.why
+        ('http/too-many-requests', 'fits as well, but is read later')
     """
 
     rule: str
@@ -61,6 +66,13 @@ class Explanation:
         near_misses: the rules that came near, in reading order.
         wait: what is waited for, and who says so.
         seen: where the winning rule's case was met.
+
+    Example:
+        >>> told = explain(TimeoutError())
+        >>> told.verdict.rule, told.grounds
+        ('local/timeout', "class 'builtins.TimeoutError'")
+        >>> told.wait
+        '0.5, 0.75, 1.125 s, by its backoff (with jitter), 3 retries at most'
     """
 
     verdict: Classification
