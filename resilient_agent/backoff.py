@@ -29,7 +29,7 @@ class BackoffConfig:
     Attributes:
         base_delay_ms: the wait before the first retry.
         max_delay_ms: the cap: no wait is ever longer, jitter included.
-        multiplier: by how much each wait exceeds the one before it (`shape="exponential"`).
+        multiplier: the factor from one wait to the next (`shape="exponential"`).
         jitter: the share, 0 to 1, by which a wait is spread at random around its value.
             At the cap it spreads downwards only.
         max_retries: how many retries follow the first attempt (so `max_retries + 1` calls).
