@@ -9,7 +9,7 @@ import functools
 import inspect
 from typing import Any
 
-__all__ = ["behind_partials", "is_around_coroutine", "is_async_stream", "is_coroutine_callable", "is_stream"]
+__all__ = ["behind_partials", "is_around_coroutine", "is_async_stream", "is_coroutine_callable", "is_stream", "name_of"]
 
 
 def is_coroutine_callable(fn: Any) -> bool:
@@ -49,6 +49,12 @@ def behind_partials(fn: Any) -> Any:
     while isinstance(fn, functools.partial):
         fn = fn.func
     return fn
+
+
+def name_of(fn: Any) -> str:
+    """How a function is called in logs, reports and errors: by its qualified name, behind partials."""
+    fn = behind_partials(fn)
+    return str(getattr(fn, "__qualname__", type(fn).__qualname__))
 
 
 def _behind(fn: Any) -> Any:

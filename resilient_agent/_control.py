@@ -1,7 +1,7 @@
 """`Controller`: the settings of one decorated function, alive, in tenacity's own terms (`fn.retry`).
 
 Decides which strategies a function's arguments amount to, and whether a call may take the
-direct path. Does not run any call: `_call.py` asks, `_shapes.py` does.
+direct path. Does not run any call: `_course.py` asks, `_shapes.py` does.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import tenacity
+import tenacity.asyncio.retry
 
 from resilient_agent import _scope
 from resilient_agent._call import Call
-from resilient_agent._callables import is_around_coroutine, is_async_stream, is_coroutine_callable, is_stream
+from resilient_agent._callables import is_around_coroutine, is_async_stream, is_coroutine_callable, is_stream, name_of
 from resilient_agent._course import gives_up_at_once
 from resilient_agent._shapes import shell
 from resilient_agent._statistics import Statistics, last_report
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from resilient_agent.gates.pacer import Lane
     from resilient_agent.report import CallReport
 
-__all__ = ["Controller", "check_function", "check_plain", "name_of"]
+__all__ = ["Controller", "check_function", "check_plain", "looks_at_results"]
 
 # Predicates that look at exceptions only: with any other, successes have to be asked about too.
 _EXCEPTION_ONLY: Final = frozenset(
@@ -50,6 +51,20 @@ _EXCEPTION_ONLY: Final = frozenset(
         tenacity.retry_if_exception_message,
         type(tenacity.retry_never),
     }
+)
+# Predicates that say yes to results, and those that are put together of others.
+_ON_RESULTS: Final = (
+    tenacity.retry_if_result,
+    tenacity.retry_if_not_result,
+    tenacity.retry_unless_exception_type,
+    type(tenacity.retry_always),
+    tenacity.asyncio.retry.retry_if_result,
+)
+_PARTS: Final = (
+    tenacity.retry_any,
+    tenacity.retry_all,
+    tenacity.asyncio.retry.retry_any,
+    tenacity.asyncio.retry.retry_all,
 )
 _TIMELESS: Final = frozenset({stop_by_error, tenacity.stop_after_attempt, type(tenacity.stop_never)})
 _SETTINGS: Final = ("sleep", "stop", "wait", "retry", "before", "after", "before_sleep", "enabled")
@@ -99,7 +114,7 @@ class Controller(tenacity.BaseRetrying):
     a test); the next failure goes by them. The arguments are those of `resilient`.
 
     Attributes:
-        policy: all settings, as a value.
+        policy: the settings that it was decorated with, as a value; what is set later is not among them.
         pacer: the `Pacer` that its calls go through, or None.
 
     Example:
@@ -337,6 +352,13 @@ def _exceptions_only(predicate: Any) -> bool:
     return type(predicate) in _EXCEPTION_ONLY
 
 
+def looks_at_results(predicate: Any) -> bool:
+    """Whether a predicate of tenacity's would ask for another attempt after a result."""
+    if isinstance(predicate, _PARTS):
+        return any(looks_at_results(part) for part in predicate.retries)
+    return isinstance(predicate, _ON_RESULTS)
+
+
 def _endless(seconds: float | None) -> bool:
     return seconds is None or math.isinf(seconds)
 
@@ -351,7 +373,7 @@ def check_function(fn: Any) -> None:
     """Refuse what cannot be retried.
 
     Raises:
-        TypeError: no function, a class, a stream; the text says what to do.
+        TypeError: no function, a class, a context manager; the text says what to do.
     """
     if isinstance(fn, _WRAPPERS):
         raise TypeError(f"put @resilient below @{type(fn).__name__}: it decorates the function, not its wrapper")
@@ -459,9 +481,3 @@ def _check_stream(fn: Callable[..., Any], control: Controller) -> None:
             continue
         kind = "an async generator" if is_async_stream(fn) else "a generator"
         raise TypeError(f"fallback {rung.name} must be {kind} function as well, because {control.name} is one")
-
-
-def name_of(fn: Any) -> str:
-    """How a function is called in logs and warnings."""
-    behind = getattr(fn, "func", fn)  # a partial's
-    return str(getattr(behind, "__qualname__", type(behind).__qualname__))

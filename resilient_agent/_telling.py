@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_agent._below import surroundings
+from resilient_agent.fallback import NoArguments
 from resilient_agent.report import attach
 from resilient_agent.verdict import ErrorType
 
@@ -53,13 +55,13 @@ def gave_up(call: Call) -> None:
 
 
 def broken(call: Call) -> None:
-    """A strategy, or another function that decides, raised: the call ends."""
-    _log(logging.ERROR, call, "broken", "a retry strategy raised; the call ends here", trace=True)
+    """A strategy, or another function that decides, raised: the call ends. For an `except` block."""
+    _log(logging.ERROR, call, "broken", "a retry strategy raised {raised}; the call ends here", raised=_raised())
 
 
 def hook_raised(call: Call) -> None:
-    """A hook raised: nothing changes."""
-    _log(logging.ERROR, call, "hook", "a hook raised; the call goes on", trace=True)
+    """A hook raised: nothing changes. For an `except` block."""
+    _log(logging.ERROR, call, "hook", "a hook raised {raised}; the call goes on", raised=_raised())
 
 
 def annotate(call: Call, error: BaseException) -> None:
@@ -87,14 +89,30 @@ def _facts(call: Call) -> dict[str, Any]:
     }
 
 
-def _log(level: int, call: Call, event: str, text: str, *, trace: bool = False, **more: Any) -> None:
+def _raised() -> str:
+    """The class of what is being handled, and the line that raised it, or what is known to be fit for a log.
+
+    No traceback: its last line is a message, and that may be the call's own failure, raised once more by a hook.
+    """
+    error = sys.exception()
+    if isinstance(error, NoArguments):
+        return f"TypeError: {error}"
+    trace = error.__traceback__ if error is not None else None
+    if trace is None:
+        return type(error).__name__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{type(error).__name__} ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+
+
+def _log(level: int, call: Call, event: str, text: str, **more: Any) -> None:
     """One record, with the facts of the call in its text and as fields. Logging that fails changes nothing."""
     if not _is_heard(level):
         return
     facts = {**_facts(call), **more, "event": event}
     shown = {**facts, "exception": facts["exception"] or "its result was refused", "rule": facts["rule"] or "retry="}
     with contextlib.suppress(Exception):
-        logger.log(level, "%s: %s", facts["function"], text.format_map(shown), extra=facts, exc_info=trace)
+        logger.log(level, "%s: %s", facts["function"], text.format_map(shown), extra=facts)
 
 
 def _is_heard(level: int) -> bool:

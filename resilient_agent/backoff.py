@@ -29,7 +29,7 @@ class BackoffConfig:
     Attributes:
         base_delay_ms: the wait before the first retry.
         max_delay_ms: the cap: no wait is ever longer, jitter included.
-        multiplier: by how much each wait exceeds the one before it (`shape="exponential"`).
+        multiplier: the factor from one wait to the next (`shape="exponential"`).
         jitter: the share, 0 to 1, by which a wait is spread at random around its value.
             At the cap it spreads downwards only.
         max_retries: how many retries follow the first attempt (so `max_retries + 1` calls).
@@ -125,6 +125,19 @@ def check_retries(name: str, value: object) -> None:
         raise TypeError(f"{name} must be an int, the number of retries, not {value!r}")
     if value < 0:
         raise ValueError(f"{name} must not be negative, not {value} (0 means: never try again)")
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Refuse what is no limit of time, naming the argument.
+
+    Raises:
+        TypeError: no number.
+        ValueError: not above 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if math.isnan(value) or value <= 0:
+        raise ValueError(f"{name} must be above 0 seconds (math.inf for none), not {value}")
 
 
 def _check_number(name: str, value: object) -> None:

@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from resilient_agent.backoff import check_retries
-from resilient_agent.policy import check_identical, check_seconds, nearest
+from resilient_agent.backoff import check_retries, check_seconds
+from resilient_agent.policy import check_identical, nearest
 from resilient_agent.strategies import MAX_RETRY_AFTER
 
 if TYPE_CHECKING:

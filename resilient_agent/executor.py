@@ -10,8 +10,8 @@ import anyio
 
 from resilient_agent._below import add_shell
 from resilient_agent._call import Call
-from resilient_agent._callables import behind_partials
-from resilient_agent._control import Controller, check_function, name_of
+from resilient_agent._callables import behind_partials, is_stream, name_of
+from resilient_agent._control import Controller, check_function
 from resilient_agent._shapes import drive_async
 from resilient_agent._statistics import drop
 
@@ -83,9 +83,11 @@ class RetryExecutor:
 
         Raises:
             What `fn` raised last, as it is.
-            TypeError, ValueError: an argument is wrong.
+            TypeError, ValueError: an argument is wrong; `fn` is a stream.
         """
         check_function(fn)
+        if is_stream(fn):  # its call does nothing yet: what fails does so while it is read
+            raise TypeError(f"{name_of(fn)} is a stream, which has no single result: decorate it with @resilient")
         key = _paced_as(fn)
         control = self._control.copy(
             max_retries=max_retries,

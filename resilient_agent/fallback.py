@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from resilient_agent._callables import name_of
 from resilient_agent.verdict import ErrorType
 
 if TYPE_CHECKING:
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
     from resilient_agent.verdict import Classification
 
-__all__ = ["Arguments", "Rung", "as_arguments", "ladder", "stands_for"]
+__all__ = ["Arguments", "NoArguments", "Rung", "as_arguments", "ladder", "stands_for"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 _BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _OPEN: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class NoArguments(TypeError):
+    """What a user's function gave cannot be arguments. The text names classes and parameters, no values: for logs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +48,9 @@ class Rung:
             this rung, as `(args, kwargs)` or as a dict of those that change, by the names of the rung's
             own parameters, however the call gave them.
         name: how reports and logs call it; the function's own name when not given.
+
+    Raises:
+        TypeError: `fn`, `when` or `transform` cannot be called, or one of the last two would have to be awaited.
 
     Example:
         >>> from resilient_agent import resilient
@@ -74,8 +82,7 @@ class Rung:
             if name != "fn" and inspect.iscoroutinefunction(value):
                 raise TypeError(f"{name} of a Rung must be a plain function, not {value!r}: nobody awaits it")
         if not self.name:
-            behind = getattr(self.fn, "func", self.fn)  # a partial's
-            object.__setattr__(self, "name", getattr(behind, "__name__", type(behind).__name__))
+            object.__setattr__(self, "name", name_of(self.fn).rpartition(".")[2])
 
 
 def ladder(fallback: Callable[..., Any] | Rung | Sequence[Callable[..., Any] | Rung] | None) -> tuple[Rung, ...]:
@@ -128,7 +135,8 @@ def as_arguments(
         return _changed(given, args, kwargs, whose, fn)
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict):
         return tuple(given[0]), given[1]
-    raise TypeError(f"{whose} must give (args, kwargs) or a dict of the arguments that change, not {given!r}")
+    kind = type(given).__name__
+    raise NoArguments(f"{whose} must give (args, kwargs) or a dict of the arguments that change, not a {kind}")
 
 
 def _changed(
@@ -142,7 +150,7 @@ def _changed(
     unknown = [name for name in changes if name not in named]
     if unknown and all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         takes = f"it takes {', '.join(named)}" if named else "it takes no arguments"
-        raise TypeError(
+        raise NoArguments(
             f"{whose} changes {', '.join(map(repr, unknown))}, which is no argument of what is called: {takes}"
         )
     places, left = list(args), dict(changes)

@@ -16,7 +16,7 @@ import anyio
 from resilient_agent import clock
 from resilient_agent._below import add_shell
 from resilient_agent._call import Call
-from resilient_agent._control import Controller, check_plain
+from resilient_agent._control import Controller, check_plain, looks_at_results
 from resilient_agent._course import ATTEMPT, conduct, next_step, once
 from resilient_agent._shapes import perform, perform_async
 from resilient_agent.policy import SETTINGS, Policy, check_names
@@ -35,7 +35,10 @@ def attempts(policy: Policy | None = None, /, **settings: Unpack[Settings]) -> A
 
     The block belongs into `with attempt:`. What it raises is judged there; where it is worth a
     retry, the loop waits and comes round again, else it ends with the block's own exception. The
-    first block that goes through ends the loop.
+    first block that goes through ends the loop, and `retry=` is asked about exceptions only.
+
+    Do not `yield` inside `with attempt:` under a `timeout` or `deadline`: what runs in the meantime, in whoever
+    takes the item, would be cancelled when the attempt's time is over. Decorate a generator instead.
 
     Args:
         policy: a `Policy`; the settings change it. They are those of `resilient`, but for those that
@@ -62,6 +65,10 @@ def attempts(policy: Policy | None = None, /, **settings: Unpack[Settings]) -> A
     for name in _NOT_FOR_LOOPS:
         if given.get(name) is not None:
             raise TypeError(f"{name} is not for a loop: decorate a function with @resilient")
+    if looks_at_results(given.get("retry")):
+        raise TypeError(
+            "retry looks at results, and a block has none: raise an exception in the block, or decorate a function"
+        )
     return Attempts(Controller(name="attempts", **given))
 
 
@@ -69,6 +76,14 @@ class Attempts:
     """What `attempts(...)` gives: to be looped over, any number of times, each time as a call of its own.
 
     One object looped over by many tasks shares its pacer among them.
+
+    Example:
+        >>> rounds = attempts(max_retries=3)
+        >>> for attempt in rounds:
+        ...     with attempt:
+        ...         answer = "42"
+        >>> rounds.call_report().requests
+        1
     """
 
     def __init__(self, control: Controller) -> None:

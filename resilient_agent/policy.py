@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from resilient_agent.backoff import BackoffConfig, check_retries
+from resilient_agent.backoff import BackoffConfig, check_retries, check_seconds
 from resilient_agent.fallback import Rung, ladder
 from resilient_agent.gates.breaker import CircuitBreaker
 from resilient_agent.gates.budget import RetryBudget
@@ -23,7 +23,7 @@ from resilient_agent.schedule import Schedule, schedule_of
 if TYPE_CHECKING:
     from resilient_agent.classify import ErrorClassifier
 
-__all__ = ["SETTINGS", "Policy", "check_identical", "check_names", "check_seconds", "nearest"]
+__all__ = ["SETTINGS", "Policy", "check_identical", "check_names", "nearest"]
 
 _SECONDS: Final = ("deadline", "timeout", "max_retry_after", "first_item_timeout", "item_timeout")
 # What is called, and with what; `pace_by` with the arguments of the function, which is not known here.
@@ -99,7 +99,8 @@ class Policy:
 
     def __post_init__(self) -> None:
         for name in _SECONDS:
-            check_seconds(name, getattr(self, name))
+            if getattr(self, name) is not None:
+                check_seconds(name, getattr(self, name))
         if self.max_retries is not None:
             check_retries("max_retries", self.max_retries)
         if self.max_identical is not None:
@@ -158,7 +159,9 @@ class Policy:
             sdk_retries: how often the SDK below the function retries by itself; those multiply.
 
         Raises:
-            ValueError: the policy has a `stop` or `wait` of tenacity's: what code will say is not known.
+            TypeError: `sdk_retries` is no int.
+            ValueError: it is negative; or the policy has a `stop` or `wait` of tenacity's: what code will say
+                is not known.
 
         Example:
             >>> Policy(max_retries=2).schedule(sdk_retries=2).requests
@@ -213,21 +216,6 @@ SETTINGS: Final = tuple(field.name for field in dataclasses.fields(Policy))
 """The names of all settings, which are those of the arguments of `resilient`."""
 
 _CURVE: Final = tuple(field.name for field in dataclasses.fields(BackoffConfig))
-
-
-def check_seconds(name: str, value: object) -> None:
-    """Refuse what is no limit of time; None is one.
-
-    Raises:
-        TypeError: no number.
-        ValueError: not above 0.
-    """
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if math.isnan(value) or value <= 0:
-        raise ValueError(f"{name} must be above 0 seconds (math.inf for none), not {value}")
 
 
 def check_identical(value: object) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from resilient_agent.verdict import ErrorType
 
@@ -38,6 +38,10 @@ class AttemptReport:
         elapsed: the seconds that the attempt took; None for a first attempt, which is made
             without looking at a clock unless something asks for it.
         rung: the name of the fallback that was called; empty for the function itself.
+
+    Example:
+        >>> print(AttemptReport(2, error="TimeoutError", rule="local/timeout", wait=0.5))
+        attempt 2: TimeoutError (local/timeout), waited 0.5 s
     """
 
     number: int
@@ -120,6 +124,12 @@ class CallReport:
         ends = [f"ended by: {self.limit}"] if self.limit else []
         ends += [f"answered by fallback {self.rung!r}: {self.because}"] if self.rung else []
         return "\n  ".join([f"{head} ({waits})", *map(str, self.attempts), *ends])
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -141,6 +141,10 @@ def schedule_of(policy: Policy, rungs: int, sdk_retries: int) -> Schedule:
         policy: the policy.
         rungs: how many fallbacks it has.
         sdk_retries: how often the SDK below retries each attempt by itself.
+
+    Raises:
+        TypeError: `sdk_retries` is no int.
+        ValueError: it is negative; or the policy has a `stop` or `wait` of tenacity's.
     """
     check_retries("sdk_retries", sdk_retries)
     longest = MAX_RETRY_AFTER if policy.max_retry_after is None else policy.max_retry_after

@@ -17,7 +17,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from resilient_agent import clock
-from resilient_agent.backoff import BackoffConfig, check_retries
+from resilient_agent.backoff import BackoffConfig, check_retries, check_seconds
 from resilient_agent.classify import ErrorClassifier
 from resilient_agent.classify.looking import told_by_args_alone
 from resilient_agent.verdict import Classification, ErrorType
@@ -211,6 +211,9 @@ class retry_if_retryable(_ByError, retry_base):  # noqa: N801 - tenacity's own n
     Args:
         classifier: whom to ask; a shared `ErrorClassifier()` when not given.
 
+    Raises:
+        TypeError: `classifier` is none.
+
     Example:
         >>> import tenacity
         >>> @tenacity.retry(retry=retry_if_retryable(), wait=tenacity.wait_none(),
@@ -244,7 +247,18 @@ class wait_by_error(_ByError, wait_base):  # noqa: N801
         backoff: this curve for every failure, in place of the rules' own.
         rng: where jitter is drawn from; the `random` module when not given.
 
-    Returns (called with the state): seconds.
+    Raises:
+        TypeError: `classifier` or `backoff` is none.
+
+    Example:
+        >>> import tenacity
+        >>> class Busy(Exception):
+        ...     status_code = 429
+        ...     headers = {"retry-after": "3"}
+        >>> state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+        >>> state.set_exception((Busy, Busy(), None))
+        >>> 3 <= wait_by_error()(state) <= 6  # never less than the server asked for
+        True
     """
 
     def __init__(
@@ -284,6 +298,9 @@ class wait_by_backoff(wait_base):  # noqa: N801
         backoff: the curve.
         rng: where jitter is drawn from; the `random` module when not given.
 
+    Raises:
+        TypeError: `backoff` is none.
+
     Example:
         >>> import tenacity
         >>> wait = wait_by_backoff(BackoffConfig(base_delay_ms=500, jitter=0)) + tenacity.wait_fixed(1)
@@ -313,7 +330,26 @@ class stop_by_error(_ByError, stop_base):  # noqa: N801
         max_retries: the most retries, whatever failed; when not given each kind of failure
             has the limit of its rule, and all together `TOTAL_RETRIES`. Only a rule's
             `at_most` (an unknown failure deserves one more try, not forty) stays in force.
-        max_retry_after: seconds.
+        max_retry_after: seconds; `math.inf` for no limit.
+
+    Raises:
+        TypeError: an argument is of the wrong kind.
+        ValueError: `max_retries` is negative, or `max_retry_after` not above 0.
+
+    Example:
+        >>> import tenacity
+        >>> calls = []
+        >>> @tenacity.retry(retry=retry_if_retryable(), stop=stop_by_error(max_retries=2),
+        ...                 wait=tenacity.wait_none(), reraise=True)
+        ... def ask():
+        ...     calls.append("asked")
+        ...     raise TimeoutError
+        >>> ask()
+        Traceback (most recent call last):
+            ...
+        TimeoutError
+        >>> len(calls)
+        3
     """
 
     def __init__(
@@ -326,6 +362,7 @@ class stop_by_error(_ByError, stop_base):  # noqa: N801
         super().__init__(classifier)
         if max_retries is not None:
             check_retries("max_retries", max_retries)
+        check_seconds("max_retry_after", max_retry_after)
         self._max_retries = max_retries
         self._max_retry_after = max_retry_after
 
@@ -350,6 +387,7 @@ class stop_before_deadline(stop_base):  # noqa: N801
         seconds: for the whole call, from its start; only the scopes around it count when not given.
 
     Raises:
+        TypeError: no number.
         ValueError: not above 0.
 
     Example:
@@ -364,8 +402,8 @@ class stop_before_deadline(stop_base):  # noqa: N801
     """
 
     def __init__(self, seconds: float | None = None) -> None:
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"seconds must be above 0, not {seconds!r}")
+        if seconds is not None:
+            check_seconds("seconds", seconds)
         self._seconds = math.inf if seconds is None else seconds
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> bool:

@@ -1,7 +1,7 @@
 """The words in which a failure is judged: `ErrorType` and `Classification`.
 
 Says what a judgement is made of. Does not know how one is reached (`classify/`) nor what
-is done about it (`_call.py`).
+is done about it (`_course.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ class ErrorType(enum.StrEnum):
     """What a failure means for the call that met it.
 
     A `StrEnum`: `ErrorType.RETRYABLE == "retryable"`.
+
+    Example:
+        >>> from resilient_agent import ErrorClassifier, ErrorType
+        >>> ErrorClassifier().classify(MemoryError()).error_type is ErrorType.FATAL
+        True
     """
 
     RETRYABLE = "retryable"

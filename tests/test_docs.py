@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import inspect
 import os
 import pkgutil
 import re
@@ -67,6 +68,12 @@ def test_every_public_name_has_a_docstring_and_is_in_the_readme_or_an_example():
     for name in resilient_agent.__all__:
         assert getattr(resilient_agent, name).__doc__, name
         assert name in secondary | errors or name in shown, name
+
+
+def test_every_public_function_shows_how_it_is_called():
+    """Its docstring has an example, which is run with the others."""
+    functions = [name for name in resilient_agent.__all__ if inspect.isfunction(getattr(resilient_agent, name))]
+    assert [name for name in functions if ">>> " not in getattr(resilient_agent, name).__doc__] == []
 
 
 def test_the_front_door_lists_what_it_opens():

@@ -150,7 +150,7 @@ async def test_a_hook_that_raises_changes_nothing(executor, caplog, asynchronous
 
     hook = broken_later if asynchronous else broken
     assert await executor.execute_with_retry(Script(TimeoutError(), "answer"), on_retry=hook) == "answer"
-    assert any(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
+    assert any(record.levelno == logging.ERROR and "RuntimeError" in record.raised for record in caplog.records)
 
 
 async def test_the_wait_is_the_event_loops():
@@ -339,3 +339,17 @@ def test_calls_of_other_functions_and_other_executors_do_not_wait(virtually):
     begun = server.came[0]
     assert [round(other.came[1] - begun) for other in others] == [1] * 8
     assert [round(at - begun) for at in server.came] == [0, 1, 10]
+
+
+async def test_a_stream_is_refused(executor):
+    """It would come back as it is, and nobody would retry it."""
+
+    def tokens():
+        yield "a"
+
+    async def tokens_later():
+        yield "a"
+
+    for stream in (tokens, tokens_later, functools.partial(tokens)):
+        with pytest.raises(TypeError, match=r"tokens.* is a stream.*decorate it"):
+            await executor.execute_with_retry(stream)

@@ -7,6 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 import tenacity
+import tenacity.asyncio.retry
 
 from resilient_agent import (
     AttemptTimeout,
@@ -375,6 +376,30 @@ def test_what_is_no_policy_is_refused(wrong):
     """With how a setting is given: by name."""
     with pytest.raises(TypeError, match=r"attempts takes a Policy, not .*attempts\(max_retries=2\)"):
         attempts(wrong)
+
+
+@pytest.mark.parametrize(
+    "retry",
+    [
+        tenacity.retry_if_result(bool),
+        tenacity.retry_always,
+        tenacity.retry_unless_exception_type(ValueError),
+        tenacity.retry_if_exception_type(OSError) | tenacity.retry_if_not_result(bool),
+        tenacity.asyncio.retry.retry_if_result(bool) | tenacity.retry_if_exception_type(OSError),
+    ],
+)
+def test_a_predicate_on_results_is_refused(retry):
+    """A block has no result that it could look at; it would never be asked."""
+    with pytest.raises(TypeError, match="a block has none"):
+        attempts(retry=retry)
+
+
+def test_predicates_on_exceptions_are_asked(loop):
+    """Those of tenacity's, and functions."""
+    for retry in (tenacity.retry_if_exception_type(ValueError), lambda state: state.outcome.failed):
+        script = Script(ValueError("no"), "answer")
+        assert loop(script, retry=retry, wait=tenacity.wait_none())[0] == "answer"
+        assert script.calls == 2
 
 
 @pytest.mark.parametrize("name", ["on_retry", "before", "after", "before_sleep", "sleep"])

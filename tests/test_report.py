@@ -272,8 +272,10 @@ def test_what_a_broken_stream_had_handed_out_is_not_pickled():
             list(stream())
         report = report_of(caught.value)
         assert report.delivered == (item,)
-    for turned in (pickle.loads(pickle.dumps(report)), copy.deepcopy(report)):
-        assert (turned, turned.delivered) == (report, ())
+    turned = pickle.loads(pickle.dumps(report))
+    assert (turned, turned.delivered) == (report, ())
+    for copied in (copy.copy(report), copy.deepcopy(report)):
+        assert copied.delivered[0] is item
 
 
 def test_the_report_is_found_behind_another_error():

@@ -440,6 +440,16 @@ def test_a_number_of_retries_that_is_none_is_refused(wrong, error):
         stop_by_error(max_retries=wrong)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [(-1, ValueError), (0, ValueError), (math.nan, ValueError), ("5", TypeError), (True, TypeError), (None, TypeError)],
+)
+def test_a_limit_of_seconds_that_is_none_is_refused(wrong, error):
+    """It is said where it is given, and not in place of a failure."""
+    with pytest.raises(error, match="max_retry_after must be"):
+        stop_by_error(max_retry_after=wrong)
+
+
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_what_is_no_error_is_not_judged(kind):
     """Cancellation and its kin reach no classifier, and every strategy lets them pass."""  # A1
@@ -558,7 +568,7 @@ def test_without_a_deadline_no_wait_is_too_long():
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])
 def test_a_deadline_that_has_passed_from_the_start_is_refused(seconds):
     """The text names the argument and says what would do."""
-    with pytest.raises(ValueError, match=f"^seconds must be above 0, not {seconds}$"):
+    with pytest.raises(ValueError, match=f"^seconds must be above 0 seconds .*, not {seconds}$"):
         stop_before_deadline(seconds)
     assert stop_before_deadline(1e-3)(state_with(0)) is False
 

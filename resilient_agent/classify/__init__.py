@@ -44,7 +44,9 @@ class Reading(NamedTuple):
 
 
 class ErrorClassifier:
-    """Says of an exception whether to try again, how to wait, and why. Immutable, so share it freely.
+    """Says of an exception whether to try again, how to wait, and why.
+
+    Safe to share between threads: what it remembers are verdicts, and those are the same for everybody.
 
     Args:
         default_backoff: how to wait where no rule says it; `BackoffConfig()` when not given.
@@ -105,7 +107,7 @@ class ErrorClassifier:
         readings = self._readings(error)
         if len(readings) == 1:
             return self._verdict(readings[0])
-        return _gravest([self._verdict(reading) for reading in readings])
+        return _of_all(self._verdict(self._gravest(readings)), [self._verdict(reading) for reading in readings])
 
     def compute_delay(self, attempt: int, backoff: BackoffConfig) -> float:
         """The wait in seconds before retry number `attempt`, counted from 0, with jitter.
@@ -117,7 +119,7 @@ class ErrorClassifier:
 
     def read(self, error: BaseException) -> Reading:
         """How an exception is judged: the rule and what it saw. Of a group, for its gravest member."""
-        return max(self._readings(error), key=lambda reading: SEVERITY.index(reading.rule.then))
+        return self._gravest(self._readings(error))
 
     def books(self) -> tuple[Rulebook, ...]:
         """What is read, in this order: own rules, own patterns, registered tables, exact rows, wide rows, phrases."""
@@ -139,6 +141,14 @@ class ErrorClassifier:
         if group is not None and group is not error and (opened is None or id(group) not in opened):
             return self._readings(group, opened)
         return [self._read(case, self._wide()) or self._unknown(case)]
+
+    def _gravest(self, readings: list[Reading]) -> Reading:
+        """Of several failures at once: the gravest type, and among equals the longest wait."""
+
+        def gravity(reading: Reading) -> tuple[int, float]:
+            return SEVERITY.index(reading.rule.then), (reading.rule.backoff or self._default).base_delay_ms
+
+        return max(readings, key=gravity)
 
     def _verdict(self, reading: Reading) -> Classification:
         rule = reading.rule
@@ -200,9 +210,8 @@ def _are_short(args: tuple[Any, ...]) -> bool:
     return True
 
 
-def _gravest(verdicts: list[Classification]) -> Classification:
-    """Of several failures at once: the gravest type, and among equals the longest wait."""
-    worst = max(verdicts, key=lambda v: (SEVERITY.index(v.error_type), v.backoff.base_delay_ms))
+def _of_all(worst: Classification, verdicts: list[Classification]) -> Classification:
+    """The verdict on several failures at once: that on the gravest, with the strictest limits of all."""
     waits = [v.retry_after for v in verdicts if v.retry_after is not None]
     limits = [v.at_most for v in verdicts if v.at_most is not None]
     return Classification(

@@ -91,7 +91,7 @@ def as_body(raw: Any) -> Any:
     if raw is None or type(raw) is dict:  # as SDKs keep it
         return raw
     if kind_is(raw, (bytes, bytearray)):
-        raw = bytes(raw[:_BODY_LIMIT]).decode("utf-8", "replace") if len(raw) <= _BODY_LIMIT else _beginning(raw)
+        raw = bytes(raw).decode("utf-8", "replace") if len(raw) <= _BODY_LIMIT else _beginning(raw)
     if not kind_is(raw, str):
         return raw if kind_is(raw, (dict, list)) else None
     if len(raw) > _BODY_LIMIT:

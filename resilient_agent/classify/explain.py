@@ -43,6 +43,11 @@ class NearMiss:
         rule: its name.
         then: what it would have said.
         why: why it lost.
+
+    Example:
+        >>> miss = explain("insufficient_quota", status=429).near_misses[-1]
+        >>> miss.rule, miss.why
+        ('http/too-many-requests', 'fits as well, but is read later')
     """
 
     rule: str
@@ -61,6 +66,13 @@ class Explanation:
         near_misses: the rules that came near, in reading order.
         wait: what is waited for, and who says so.
         seen: where the winning rule's case was met.
+
+    Example:
+        >>> told = explain(TimeoutError())
+        >>> told.verdict.rule, told.grounds
+        ('local/timeout', "class 'builtins.TimeoutError'")
+        >>> told.wait
+        '0.5, 0.75, 1.125 s, by its backoff (with jitter), 3 retries at most'
     """
 
     verdict: Classification
@@ -210,6 +222,8 @@ def _wait(verdict: Classification, reading: Reading) -> str:
         return f"{verdict.retry_after:g} s, named by {named_by[1] if named_by else 'the server'}"
     curve = verdict.backoff
     retries = curve.max_retries if verdict.at_most is None else min(curve.max_retries, verdict.at_most)
+    if not retries:
+        return "none: its limit is 0 retries"
     plain = dataclasses.replace(curve, jitter=0.0)
     waits = ", ".join(f"{plain.delay(attempt, _Still()):g}" for attempt in range(min(retries, _WAITS)))
     return f"{waits} s, by its backoff (with jitter), {retries} {'retry' if retries == 1 else 'retries'} at most"

@@ -80,6 +80,15 @@ def unregister(name: str) -> None:
 
     Raises:
         ValueError: there is no table of that name; the message lists those that there are.
+
+    Example:
+        >>> from resilient_agent import Rule, When, register, unregister
+        >>> register("acme", [Rule("acme/asleep", When(codes=("gpu_asleep",)), "retryable", "the GPU wakes up")])
+        >>> unregister("acme")
+        >>> unregister("acme")
+        Traceback (most recent call last):
+            ...
+        ValueError: no table of rules is registered as 'acme'; registered are: none
     """
     registered()
     _REGISTRY.drop(name)

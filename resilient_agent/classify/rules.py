@@ -48,7 +48,8 @@ class When:
 
     Raises:
         ValueError: nothing is asked for, or a phrase has no word in it.
-        TypeError: a bare string where a tuple of strings is due, or a status that is no number.
+        TypeError: no tuple of strings where one is due (a class where its name is meant), a status or an error
+            number that is no number, or an `outside` that is neither True nor False.
 
     Example:
         >>> When(status=429, words=("per day", "daily"), also=("limit", "quota*"))
@@ -73,10 +74,11 @@ class When:
 
     def __post_init__(self) -> None:
         for name in _TEXTS:
-            value = getattr(self, name)
-            if isinstance(value, str):
-                raise TypeError(f"{name} takes a tuple of strings: write ({value!r},) for one")
+            _check_tuple(name, getattr(self, name), str, "strings")
+        _check_tuple("errnos", self.errnos, int, "numbers, as in `errno.ENOSPC`")
         _check_status(self.status)
+        if not isinstance(self.outside, bool | None):
+            raise TypeError(f"outside must be True, False or None, not {self.outside!r}")
         if isinstance(self.status, int):
             object.__setattr__(self, "status", (self.status,))
         object.__setattr__(self, "codes", tuple(snake(code) for code in self.codes))
@@ -155,6 +157,19 @@ def _check_status(status: object) -> None:
     for one in several:
         if isinstance(one, bool) or not isinstance(one, int):
             raise TypeError(f"status takes HTTP statuses as numbers, such as 429, a range or several, not {status!r}")
+
+
+def _check_tuple(name: str, values: object, kind: type, what: str) -> None:
+    """Refuse what is no tuple of that kind: it would fit nothing, or fail in place of the failure that is judged."""
+    if isinstance(values, kind):
+        raise TypeError(f"{name} takes a tuple of {what}: write ({values!r},) for one")
+    if not isinstance(values, tuple):
+        raise TypeError(f"{name} takes a tuple of {what}, not {values!r}")
+    for value in values:
+        if isinstance(value, type):  # a class where its name is meant
+            raise TypeError(f"{name} takes a tuple of {what}: write {value.__name__!r}, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise TypeError(f"{name} takes a tuple of {what}, and {value!r} is none")
 
 
 def _said(phrases: tuple[str, ...], text: str) -> tuple[str, ...]:

@@ -38,7 +38,13 @@ _ALIVE: Final = frozenset(
 
 
 class BreakerState(StrEnum):
-    """Where a breaker stands. A `StrEnum`: `BreakerState.OPEN == "open"`."""
+    """Where a breaker stands. A `StrEnum`: `BreakerState.OPEN == "open"`.
+
+    Example:
+        >>> from resilient_agent import BreakerState, CircuitBreaker
+        >>> CircuitBreaker().state is BreakerState.CLOSED
+        True
+    """
 
     CLOSED = "closed"
     """Everything is admitted, and counted."""

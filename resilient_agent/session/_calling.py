@@ -1,4 +1,4 @@
-"""What `once` is to call: its name, and whether it can be called at all. Pure.
+"""What `once` is to call: whether it can be called at all. Pure.
 
 Decides what is refused before anything is written: an effect that could not even begin has no unknown end.
 """
@@ -10,15 +10,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from resilient_agent._callables import behind_partials, is_coroutine_callable
+from resilient_agent._callables import is_coroutine_callable, name_of
 
-__all__ = ["check_call", "check_plain", "name_of", "refuse_coroutine"]
-
-
-def name_of(fn: Callable[..., Any]) -> str:
-    """The function's name, behind partials."""
-    fn = behind_partials(fn)
-    return str(getattr(fn, "__qualname__", type(fn).__qualname__))
+__all__ = ["check_call", "check_plain", "refuse_coroutine"]
 
 
 def check_call(fn: Callable[..., Any], args: tuple[Any, ...]) -> None:

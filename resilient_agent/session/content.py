@@ -2,7 +2,7 @@
 
 Pure. Decides what is stored and in which bytes; knows nothing of sessions, logs or files.
 
-JSON says: objects with string keys, arrays, strings, whole numbers of any size, finite
+JSON says: objects with string keys, arrays, strings, whole numbers of up to 4,300 digits, finite
 floats, booleans and null. A pydantic model is stored as its own JSON dump and comes back as a
 dict, as any mapping does, a tuple as a list. Everything else would come back as something different, so it is
 refused instead, before anything stored is touched.

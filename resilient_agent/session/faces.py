@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 import anyio
 
-from resilient_agent.session._calling import check_call, check_plain, name_of, refuse_coroutine
+from resilient_agent._callables import name_of
+from resilient_agent.session._calling import check_call, check_plain, refuse_coroutine
 from resilient_agent.session._core import NOT_GIVEN, Core
 from resilient_agent.session._crossing import Line, decided
 from resilient_agent.session.content import Message, Model, copied

@@ -165,6 +165,17 @@ def interrupted_sessions(store: Store = None) -> list[StoredSession]:
 
     Raises:
         StorageError: the folder cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with session_guard("ticket-42", store=folder) as session:
+        ...     raise TimeoutError
+        Traceback (most recent call last):
+            ...
+        TimeoutError
+        >>> [found.session_id for found in interrupted_sessions(folder)]
+        ['ticket-42']
     """
     found = (session for session in open_store(store).scan() if session.status == "interrupted")
     return sorted(found, key=lambda session: session.saved_at, reverse=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from resilient_agent import ErrorClassifier, ErrorType, Rule, When, explain
+from resilient_agent import BackoffConfig, ErrorClassifier, ErrorType, Rule, When, explain
 
 TRACEBACK = """
 Traceback (most recent call last):
@@ -77,6 +77,13 @@ def test_the_wait_by_backoff_is_listed():
     assert explain(TimeoutError()).wait == "0.5, 0.75, 1.125 s, by its backoff (with jitter), 3 retries at most"
 
 
+def test_a_limit_of_no_retries_has_no_wait():
+    """Where the rule's own limit is 0, nothing is waited for, though it would be worth a retry."""
+    once = Rule("ours/once", When(status=400), "retryable", "it may pass", backoff=BackoffConfig(max_retries=0))
+    told = explain(Failure("no", status_code=400), classifier=ErrorClassifier(rules=[once]))
+    assert told.wait == "none: its limit is 0 retries"
+
+
 def test_what_is_not_tried_again_is_not_waited_for():
     """A degraded verdict says so, with the wait that the server names all the same."""
     error = Failure("requests per day (RPD): Limit 50, Used 50. Try again in 7m12s.", status_code=429)
@@ -107,6 +114,17 @@ def test_a_group_is_explained_by_its_gravest_member():
     told = explain(ExceptionGroup("both", [TimeoutError(), OSError(28, "No space left on device")]))
     assert told.verdict.rule == "local/disk-full"
     assert any("errno 28" in line for line in told.evidence)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_among_equals_of_a_group_the_one_that_decided_is_explained(turn):
+    """The rule, where it was seen, and the evidence are those of one member: the one that waits longest."""
+    members = [ConnectionResetError("reset"), Failure("slow down", status_code=429)]
+    told = explain(ExceptionGroup("both", members[::turn]))
+    assert told.verdict.rule == "http/too-many-requests"
+    assert told.grounds == "status 429"
+    assert told.seen == explain(members[1]).seen
+    assert "Failure: slow down" in told.evidence[0]
 
 
 def test_long_messages_are_cut():

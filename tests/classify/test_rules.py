@@ -248,6 +248,35 @@ def test_a_bare_string_is_refused_with_what_to_write(name):
         When(**{name: "overloaded"})
 
 
+@pytest.mark.parametrize("name", ["codes", "types", "causes", "words", "also", "unless", "headers"])
+@pytest.mark.parametrize("given", [["overloaded"], (5,), (b"overloaded",), None, 5], ids=repr)
+def test_texts_are_a_tuple_of_strings(name, given):
+    """What is none would fit nothing, or fail when a failure is judged."""
+    with pytest.raises(TypeError, match=f"{name} takes a tuple of strings"):
+        When(**{name: given})
+
+
+@pytest.mark.parametrize("name", ["types", "causes"])
+def test_a_class_in_place_of_its_name_is_refused_with_what_to_write(name):
+    """Classes are asked for by name: the class itself could never fit."""
+    with pytest.raises(TypeError, match="write 'Failure'"):
+        When(**{name: (Failure,)})
+
+
+@pytest.mark.parametrize("given", [28, ("28",), [28], (True,), None], ids=repr)
+def test_error_numbers_are_a_tuple_of_numbers(given):
+    """A number alone would raise in place of the failure that is judged."""
+    with pytest.raises(TypeError, match="errnos takes a tuple of numbers"):
+        When(errnos=given)
+
+
+@pytest.mark.parametrize("given", ["no", 0, ()], ids=repr)
+def test_outside_is_true_false_or_not_asked(given):
+    """Anything else would fit nothing."""
+    with pytest.raises(TypeError, match="outside must be True, False or None"):
+        When(outside=given)
+
+
 @pytest.mark.parametrize("status", ["400", ("400",), (429, "503"), 4.5, b"400", True, [None]], ids=repr)
 def test_a_status_that_is_no_number_is_refused(status):
     """It would fit nothing, and look like a condition."""

@@ -3,9 +3,10 @@
 DATA ONLY in every room of this folder: tuples of rules, no function, no condition, no SDK.
 Special rows stand before general ones, and the first that fits decides:
 
-- `EXACT`: Python's own classes; codes and words that know more than a status (credit, size,
-  models, limits, access, content, what is transient whatever it is called); the status;
-  general codes; classes of the transport.
+- `EXACT`: classes that say it all, Python's own and those of the transport, of databases and of tools;
+  codes and words that know more than a status (credit, size, models, limits, access, content, what
+  is transient whatever it is called); the status; general codes. The classes stand first, so that a
+  lost connection or a bug is known before any text is read: one that has a status too is not asked for it.
 - `WIDE`: classes that may wrap anything. The causes are read for exact rows first.
 
 The phrases of `wording` come after all rows, and `unknown` after the phrases.

@@ -1,4 +1,4 @@
-"""`ServerTime`: what a server's clock says now, on the own clock.
+"""`ServerTime`: what a server's clock says now, on this process's clock.
 
 All who share a limit count by the server's clock, so that nobody's wall clock matters. A reply tells
 what it was at some moment between question and answer; from many replies the offset is known as
@@ -46,5 +46,5 @@ class ServerTime:
         self._low, self._high, self._seen = low, high, answered
 
     def at(self, own: float) -> float:
-        """What it says when the own clock says `own`; 0 offset where nothing is known."""
+        """What it says when this process's clock says `own`; 0 offset where nothing is known."""
         return own + (self._low + self._high) / 2 if self.known else own
