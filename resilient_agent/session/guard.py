@@ -57,6 +57,10 @@ _REASONS: Final = {
     "Deferred": "deferred",
 }
 _ORDERS: Final = frozenset({"keyboard interrupt", "system exit", "terminated"})
+_MISPLACED: Final = (
+    "the session is left and free, but its guard was left in another task than it was entered in, or before a guard or "
+    "cancel scope that was entered inside it: enter and leave in one task, and in the reverse order"
+)
 _LOOKS: Final = 0.05, 1.0
 """Seconds between two looks at a session that somebody else holds: at first, and when it takes long."""
 
@@ -115,7 +119,8 @@ def session_guard(
         codec: seals what is stored: an object with `encode(data, session_id, seq)` and
             `decode(data, session_id, seq)`, bytes to bytes. Times, kinds and counts stay readable, and are
             not sealed. A `seq` may come again: a nonce is never made from it.
-        sigterm: end the body when SIGTERM comes, mark the session and leave the program with status 143.
+        sigterm: end the body when SIGTERM comes, mark the session and leave the program with status 143; an
+            error that the body makes of that is what comes out in place of it, and the mark is the same.
             In the main thread only, and not inside of an async generator.
 
     Raises:
@@ -261,8 +266,13 @@ class SessionGuard:
                 if pause is None:
                     raise
             clock.sleep(pause)
-        self._entered(core, _raise_terminated if self._sigterm else None)
+        self._ended_by = None
+        self._entered(core, self._raise_terminated if self._sigterm else None)
         return Session(core)
+
+    def _raise_terminated(self) -> None:
+        self._ended_by = Terminated()
+        raise self._ended_by
 
     async def __aenter__(self) -> AsyncSession:
         """Claim the session; see `session_guard`."""
@@ -288,6 +298,7 @@ class SessionGuard:
             What SIGTERM calls, if anything.
         """
         scope, in_loop = anyio.CancelScope(), clock.callback()
+        self._ended_by = None
 
         def end(reason: BaseException) -> None:
             self._ended_by = self._ended_by or reason
@@ -367,19 +378,18 @@ class SessionGuard:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """End the session as the body ended."""
-        core = self._leaving()
+        core, ending = self._leaving(), self._ending(error)
         with _second_to(error):
-            core.leave(_ending(_out_of_group(error)), keep=self._keep)
+            core.leave(ending, keep=self._keep)
+        if self._ended_by is not None and error is None:
+            raise self._ended_by
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         """End the session as the body ended, whatever is cancelled meanwhile."""
-        core, ended = self._leaving(), _out_of_group(error)
+        core, ending = self._leaving(), self._ending(error)
         caught = self._left_scope(kind, error, tb)
-        if isinstance(self._ended_by, Terminated) and _reason(ended) == "cancelled":  # by us, or the guard around this
-            ended = self._ended_by
-        ending = _ending(ended)
         with _second_to(self._ended_by if caught else error):
             if isinstance(error, GeneratorExit):
                 # A coroutine or generator that is being closed may not await any more.
@@ -393,17 +403,41 @@ class SessionGuard:
     def _left_scope(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> bool:
-        """Leave the scope around the body; whether what ends it is our own cancellation."""
+        """Leave the scope around the body; whether what ends it is our own cancellation.
+
+        Never raises: the session has to be left in any case.
+        """
         scope, self._scope = self._scope, None
         if scope is None:
             return False
         try:
             return scope.__exit__(kind, error, tb)
-        except RuntimeError:
-            # An async generator that was dropped is closed in another task than it ran in.
-            if isinstance(error, GeneratorExit):
-                return False
-            raise
+        except RuntimeError as refused:
+            if error is None:
+                misplaced = RuntimeError(_MISPLACED)
+                misplaced.__cause__ = refused
+                self._ended_by = self._ended_by or misplaced
+            elif not isinstance(error, GeneratorExit):  # a dropped generator is closed in another task than it ran in
+                with contextlib.suppress(Exception):
+                    error.add_note(f"resilient_agent: {_MISPLACED}")
+            return False
+
+    def _ending(self, error: BaseException | None) -> dict[str, Any] | None:
+        """What is written down of how the body ended; None where it ended well.
+
+        After SIGTERM, whatever the body made of it: a cancellation by us or by the guard around this, or an error of
+        its own.
+        """
+        if error is None:
+            return None
+        ended = _out_of_group(error)
+        if isinstance(self._ended_by, Terminated) and _reason(ended) in {"cancelled", "exception"}:
+            ended = self._ended_by
+        try:
+            return _told(ended)
+        except Exception as failed:  # an error that cannot be looked into, such as a group of thousands of levels
+            logger.warning("why session %r ended could not be told: %s", self._session_id, type(failed).__name__)
+            return interruption_fields(_reason(ended), ended, None)
 
     def _leaving(self) -> Core:
         core, self._core = self._core, None
@@ -415,10 +449,6 @@ class SessionGuard:
 
 class _NotInterruptedError(Exception):
     """The session ended well, or somebody else has dealt with it meanwhile."""
-
-
-def _raise_terminated() -> None:
-    raise Terminated
 
 
 def _patience(wait: float) -> float:
@@ -450,11 +480,11 @@ def _pause(error: SessionBusy | Deferred, left: float, wait: float) -> float | N
     return min(max(shortest, (wait - left) / 8), longest, left) if left > 0 else None
 
 
-def _reason(error: BaseException | None) -> str:
+def _reason(error: BaseException) -> str:
     return _REASONS.get(type(error).__name__, "exception")
 
 
-def _out_of_group(error: BaseException | None) -> BaseException | None:
+def _out_of_group(error: BaseException) -> BaseException:
     """What a group of exceptions says of the end: an order to stop in it; else, where nothing in it crashed, its first.
 
     A task group wraps whatever ended one of its tasks, a Ctrl-C and a deferral as well.
@@ -470,10 +500,8 @@ def _out_of_group(error: BaseException | None) -> BaseException | None:
     return next((end for end in ends if isinstance(end, Deferred)), ends[0])
 
 
-def _ending(error: BaseException | None) -> dict[str, Any] | None:
-    """What is written down of how the body ended; None where it ended well."""
-    if error is None:
-        return None
+def _told(error: BaseException) -> dict[str, Any]:
+    """What is written down of a bad end."""
     told: BaseException = error
     not_before, attempts = None, 0
     if isinstance(error, Deferred):

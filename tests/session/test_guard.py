@@ -27,6 +27,7 @@ import trio
 from resilient_agent import (
     AsyncSession,
     Deferred,
+    ErrorClassifier,
     ErrorType,
     InvalidSessionId,
     NotStorable,
@@ -1011,6 +1012,18 @@ def test_however_a_process_ends_its_session_is_found(store, start, how, number, 
 # -- groups of exceptions --------------------------------------------------------------------------
 
 NOT_BEFORE = datetime.datetime(2040, 1, 1, tzinfo=datetime.UTC)
+
+
+async def test_an_error_that_nobody_can_look_into_marks_the_session(guard, store, monkeypatch):  # B17
+    """It comes out itself, and the mark says at least that it was an error."""
+
+    def fails(*_):
+        raise RecursionError
+
+    monkeypatch.setattr(ErrorClassifier, "classify", fails)
+    await leave_by(guard("ticket-42"), ValueError("deep"), user(1))
+    (found,) = interrupted_sessions(store)
+    assert (found.interruption.reason, found.interruption.error) == ("exception", "ValueError")
 
 
 @pytest.mark.parametrize(

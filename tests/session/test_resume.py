@@ -5,8 +5,10 @@ import math
 import os
 import signal
 import textwrap
+import threading
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from resilient_agent import (
@@ -469,6 +471,7 @@ def test_a_window_shows_less_and_stores_all(store):  # B62
 TERMINATED = """
 import asyncio, sys, time
 import anyio
+import anyio.lowlevel
 from resilient_agent import session_guard
 folder, how = sys.argv[1:]
 
@@ -515,6 +518,60 @@ def test_the_handler_of_before_comes_back(store):
         assert told == ["told"]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_handler_that_is_set_inside_of_a_guard_stays(store):
+    """It is somebody else's: what the guard found when it was entered does not come back over it."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with session_guard("a", store=store, sigterm=True):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_goes_on_to_the_handler_of_before_when_nobody_watches(store):
+    """A guard that is left in another thread cannot set it again; and whoever was called before still is."""
+    told = []
+    before = signal.signal(signal.SIGTERM, lambda *_: told.append("told"))
+    try:
+        guard = session_guard("a", store=store, sigterm=True)
+        guard.__enter__()
+        leaving = threading.Thread(target=guard.__exit__, args=(None, None, None))
+        leaving.start()
+        leaving.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told == ["told"]
+        with session_guard("a", store=store, sigterm=True):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told == ["told", "told"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("face", ["with", "async with"])
+async def test_what_a_body_makes_of_sigterm_comes_out(store, face):  # B22
+    """Its own error is never replaced; and the mark says what had happened, so that it counts as no crash."""
+
+    async def by(wait):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await wait()
+        except BaseException:
+            raise ValueError("its own") from None
+
+    guard = session_guard("ticket-42", store=store, sigterm=True)
+    with pytest.raises(ValueError, match="its own"):
+        if face == "with":
+            with guard:
+                await by(anyio.lowlevel.checkpoint)
+        else:
+            async with guard:
+                await by(anyio.sleep_forever)
+    assert [found.interruption.reason for found in interrupted_sessions(store)] == ["terminated"]
 
 
 def test_sigterm_elsewhere_than_in_the_main_thread_is_refused(store, child):
