@@ -147,6 +147,7 @@ class Session(_Face):
             SessionLost: another worker has the session, its lease ran out, or its log was deleted or replaced.
             StoreUnavailable: the database did not answer. It may be stored; saved again it is there once.
             SessionClosed: the guard was left.
+            RuntimeError: a signal's handler, or a finalizer, wants to save in the midst of a save.
         """
         self._core.append([self._core.taken(message)])
 
@@ -167,7 +168,8 @@ class Session(_Face):
 
         That it sets out is on the disk before, and its result after. Asked again with the same key,
         the stored result comes back; where it had started and no result was saved, nobody knows whether it
-        took effect, and it is not run again by itself.
+        took effect, and it is not run again by itself. A key belongs to one call: ids of tool calls may come again in
+        later turns, so put the number of the turn in front of them where yours do.
 
         Args:
             key: what tells this effect from every other of the conversation, such as the tool call's id.
@@ -178,6 +180,8 @@ class Session(_Face):
         Raises:
             OutcomeUnknown: it had started, and what it came to is not known; also where `fn` had raised.
                 `resolve` says how to go on.
+            ValueError: the key is that of another function or of other arguments, as far as those are stored: not of
+                arguments that are no JSON, nor of what `redact=` leaves out. Nothing is run.
             TypeError: `fn` cannot be called with these arguments, or is a coroutine function; nothing is written.
             NotStorable: the result is no JSON; the effect has taken place.
             StorageError, and what `redact=` raises: with a note where the effect has taken place.
@@ -214,7 +218,8 @@ class Session(_Face):
             skip: go on without it: its result is None.
 
         Raises:
-            ValueError: there is no such effect, or its outcome is known; the text lists the unknown ones.
+            ValueError: there is no such effect, it is running right now, or its outcome is known; the text lists the
+                unknown ones.
             TypeError: not exactly one answer.
         """
         self._core.resolve(key, result, rerun=rerun, skip=skip)

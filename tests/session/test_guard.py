@@ -29,7 +29,9 @@ from resilient_agent import (
     Deferred,
     ErrorClassifier,
     ErrorType,
+    FileStore,
     InvalidSessionId,
+    MemoryStore,
     NotStorable,
     Session,
     SessionBusy,
@@ -38,6 +40,7 @@ from resilient_agent import (
     interrupted_sessions,
     session_guard,
 )
+from resilient_agent.session.stores import _posix
 
 pytestmark = pytest.mark.anyio
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -229,6 +232,35 @@ async def test_threads_may_share_a_plain_session(store):  # B24
             thread.join()
         for name in "abcd":
             assert [m["content"] for m in stored(store) if m["role"] == name] == list(range(20))
+
+
+@pytest.mark.parametrize("made", [FileStore, lambda _: MemoryStore()], ids=["file", "leased"])
+@pytest.mark.parametrize("save", ["append", "set_extra"])
+def test_a_signals_handler_that_saves_in_the_midst_of_a_save_is_refused(folder, monkeypatch, made, save):  # B1
+    """It would take the number of a message that is acknowledged afterwards: nothing of it is stored, all else is."""
+    store, refused = made(folder), []
+
+    def handler(*_):
+        with pytest.raises(RuntimeError, match="in the midst of a save"):
+            getattr(session, save)({"n": "from the handler"})
+        refused.append(True)
+
+    def interrupted(*args):
+        """The handler runs where a save spends its time."""
+        written = write(*args)
+        handler()
+        return written
+
+    with session_guard("ticket-42", store=store, keep=True) as session:
+        place, name = (_posix, "write_at") if made is FileStore else (store.engine, "append")
+        write = getattr(place, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, interrupted)
+            session.append({"n": 1})
+        session.append({"n": 2})
+        assert refused == [True]
+        assert session.messages == stored(store) == [{"n": 1}, {"n": 2}]
+    assert stored(store) == [{"n": 1}, {"n": 2}]
 
 
 async def test_the_event_loop_goes_on_while_a_message_is_saved(store, monkeypatch):
