@@ -6,7 +6,6 @@ when it is resumed. Knows no event loop (`faces.py`), no way in and no way out (
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import re
@@ -165,7 +164,7 @@ class Core:
         if known is not None:
             self._check_same(known, name, args)
             if known.finished:
-                return dataclasses.replace(known, result=copied(known.result))
+                return known.copy()
             if key in self._running or not may_repeat:
                 raise self._unknown(known)
         self.log.append("started", {"key": key, "name": name, "arguments": shown_arguments(args, self.redacted)})

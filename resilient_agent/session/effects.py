@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
 from resilient_agent.errors import NotStorable, OutcomeUnknown
-from resilient_agent.session.content import plain
+from resilient_agent.session.content import copied, plain
 
 __all__ = ["Effect", "is_the_same", "shown_arguments"]
 
@@ -46,9 +46,13 @@ class Effect:
         """What was called and with what, cut to a line."""
         return f"{self.name}({', '.join(map(repr, self.arguments))[:_SHOWN]})"
 
+    def copy(self) -> Self:
+        """The same, for somebody who may change what is in it."""
+        return dataclasses.replace(self, arguments=copied(self.arguments), result=copied(self.result))
+
     def unknown(self) -> OutcomeUnknown:
         """What is raised where it cannot be said what it came to."""
-        return OutcomeUnknown(self.key, self.name, self.arguments, self.at)
+        return OutcomeUnknown(self.key, self.name, copied(self.arguments), self.at)
 
     def as_fields(self) -> dict[str, Any]:
         """In JSON's own types; `from_fields` is the way back."""

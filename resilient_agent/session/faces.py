@@ -6,6 +6,7 @@ written (`_core.py`).
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from resilient_agent.session._crossing import Line, decided
 from resilient_agent.session.content import Message, Model, copied
 from resilient_agent.session.effects import Effect
 from resilient_agent.session.history import Interruption
-from resilient_agent.session.pending import Pending, pending_of
+from resilient_agent.session.pending import OpenCall, Pending, pending_of
 from resilient_agent.session.record import Damage
 from resilient_agent.session.window import window
 
@@ -69,12 +70,13 @@ class _Face:
             ...     session.pending.kind
             'prompt'
         """
-        return pending_of(self._core.log.history.messages, self._core.dialect)
+        found = pending_of(self._core.log.history.messages, self._core.dialect)
+        return dataclasses.replace(found, calls=tuple(_copied(call) for call in found.calls))
 
     @property
     def effects(self) -> dict[str, Effect]:
         """What was done through `once`, by key: finished with a result, or started with an outcome that is unknown."""
-        return dict(self._core.log.history.effects)
+        return {key: effect.copy() for key, effect in self._core.log.history.effects.items()}
 
     def window(
         self,
@@ -230,7 +232,7 @@ class AsyncSession(_Face):
 
     Each saving method takes what it is given at once, so that changing a message after the call
     changes nothing; and it is saved when the `await` returns. Saves that run at the same time
-    are stored in the order of their calls. One that is cancelled is wholly there or not at all.
+    are stored in the order in which they are awaited. One that is cancelled is wholly there or not at all.
     """
 
     def __init__(self, core: Core) -> None:
@@ -260,7 +262,7 @@ class AsyncSession(_Face):
     async def once(self, key: str, fn: Callable[..., Any], *args: Any, may_repeat: bool = False) -> Any:
         """Call `fn(*args)` once in this conversation, over crashes and restarts; see `Session.once`.
 
-        `fn` may be a coroutine function.
+        `fn` may be a coroutine function. A plain one runs on the event loop, and holds it up for as long as it takes.
         """
         check_call(fn, args)
         core = self._core
@@ -275,9 +277,10 @@ class AsyncSession(_Face):
             result = fn(*args)
             if inspect.isawaitable(result):
                 result = await result
-            # The effect has taken place: that it has is written down whatever is cancelled meanwhile.
+            # The effect has taken place: that it has is written down whatever is cancelled meanwhile. The scope keeps
+            # off the cancellations of anyio, and `must` those by asyncio's own `task.cancel()`, also before its turn.
             with anyio.CancelScope(shield=True):
-                return await decided(lambda: self._core.finish(key, result), line=self._line)
+                return await decided(lambda: core.finish(key, result), line=self._line, must=True)
         finally:
             self._core.stopped(key)
 
@@ -286,3 +289,7 @@ class AsyncSession(_Face):
     ) -> Coroutine[Any, Any, None]:
         """Say how to go on with an effect whose outcome was unknown; see `Session.resolve`."""
         return decided(lambda: self._core.resolve(key, result, rerun=rerun, skip=skip), line=self._line)
+
+
+def _copied(call: OpenCall) -> OpenCall:
+    return dataclasses.replace(call, arguments=copied(call.arguments))

@@ -112,13 +112,14 @@ def session_guard(
             the end of the process, at a twentieth of the cost); the store's own when not given. What a save to
             a database survives is said in the database's own settings.
         repair: the dialect of the messages, `"openai-chat"`, `"openai-responses"` or `"anthropic"`;
-            `"auto"` (the default) tells by themselves; None leaves the history as it is.
+            `"auto"` (the default) works it out from them; None leaves the history as it is.
         redact: called with each message, extra state, effect argument and result, as JSON has it, before
             it gets near the disk; what it returns is stored. `redact_secrets` is one that is ready.
             Where it raises, nothing is saved and that comes out.
         codec: seals what is stored: an object with `encode(data, session_id, seq)` and
-            `decode(data, session_id, seq)`, bytes to bytes. Times, kinds and counts stay readable, and are
-            not sealed. A `seq` may come again: a nonce is never made from it.
+            `decode(data, session_id, seq)`, bytes to bytes. What is said stays hidden; the session's id, times, kinds,
+            counts, the process, the host and how the session ended (class and rule of an error) stay readable, and
+            are not sealed. A `seq` may come again: a nonce is never made from it.
         sigterm: end the body when SIGTERM comes, mark the session and leave the program with status 143; an
             error that the body makes of that is what comes out in place of it, and the mark is the same.
             In the main thread only, and not inside of an async generator.
@@ -131,6 +132,10 @@ def session_guard(
         SessionPoisoned: (on entering) it was resumed `max_resumes` times in a row and crashed each time.
         Deferred: (on entering) a server has named a moment before which there is no use in going on.
         SessionSealed: (on entering) it is stored sealed, and not by this codec.
+        UnsupportedFormat: (on entering) a newer version of this library wrote it.
+        RuntimeError: (on entering) `sigterm=True` outside of the main thread; (on leaving) in another task than it was
+            entered in, or not in the reverse order: the session is left all the same.
+        ImportError: the driver of the database is not installed.
         StorageError: (on entering) the folder or the database cannot be used; on leaving normally, it could
             not be removed. `StoreUnavailable` where a database did not answer.
         SessionLost: (on leaving) another worker has the session, or the lease of this one ran out. In a coroutine

@@ -1,5 +1,6 @@
 """What is done to the world is done once: over crashes and restarts, and unknown where nobody can know."""
 
+import asyncio
 import functools
 import threading
 import time
@@ -382,6 +383,65 @@ async def test_what_runs_right_now_is_not_resolved(store):  # B60
             goes_on.set()
         assert await session.once("a", slow) == "done"
     assert runs == ["run"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_result_that_waits_for_its_turn_is_written_down_whoever_cancels(store):  # B19 B60
+    """Asyncio's own `task.cancel()`, which no scope keeps off, while other saves are before it in the line."""
+    saves = []
+
+    async def pay():
+        saves.extend(asyncio.create_task(session.append({"n": number})) for number in range(5))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(paying.cancel)
+        return "paid"
+
+    async with session_guard("ticket-42", store=store) as session:
+        paying = asyncio.create_task(session.once("a", pay))
+        with pytest.raises(asyncio.CancelledError):
+            await paying
+        await asyncio.gather(*saves)
+        assert session.effects["a"].result == "paid"
+        assert await session.once("a", pay) == "paid"
+
+
+def numbers():
+    yield 1
+
+
+async def more_numbers():
+    yield 1
+
+
+@pytest.mark.parametrize("fn", [numbers, more_numbers, functools.partial(numbers)])
+async def test_a_generator_function_is_not_started(enter, fn):  # B60
+    """To call it runs nothing of it, so nothing took effect: it is refused before anything is written."""
+
+    async def body(face):
+        with pytest.raises(TypeError, match="is a generator function"):
+            await face.once("a", fn)
+        assert face.session.effects == {}
+
+    await enter(body)
+
+
+async def test_what_is_known_of_effects_is_a_copy(enter):
+    """Whoever changes it changes nothing that is stored, nor what the next `once` finds."""
+
+    async def body(face):
+        charge = Counted({"paid": [5]}, Crash())
+        await face.once("a", charge, {"amount": 5})
+        with pytest.raises(Crash):
+            await face.once("b", charge, {"amount": 6})
+        with pytest.raises(OutcomeUnknown) as unknown:
+            await face.once("b", charge, {"amount": 6})
+        unknown.value.arguments[0].clear()
+        face.session.effects["a"].result.clear()
+        face.session.effects["a"].arguments.clear()
+        assert face.session.effects["a"].result == {"paid": [5]}
+        assert [effect.arguments for effect in face.session.effects.values()] == [[{"amount": 5}], [{"amount": 6}]]
+
+    await enter(body)
 
 
 # -- keys -----------------------------------------------------------------------------------------

@@ -443,6 +443,32 @@ def test_a_result_that_comes_late_takes_the_place_of_the_note(store):  # B58
     assert [message["content"] for message in store.read("ticket-42").messages] == contents
 
 
+def test_a_result_that_comes_late_takes_the_place_of_a_note_that_was_kept(store):  # B58
+    """Also where the history was replaced meanwhile by one that still has it: a provider takes no second result."""
+    crash(store, messages=ASKED)
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "paid"}
+    with session_guard("ticket-42", store=store) as session:
+        session.replace([{"role": "system", "content": "Be brief."}, *session.messages])
+        session.append(result)
+        assert session.messages == [{"role": "system", "content": "Be brief."}, *ASKED, result]
+
+
+def test_open_calls_are_copies(store):
+    """Whoever changes their arguments changes nothing that is stored."""
+    used = {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "pay", "input": {"amount": 5}}]}
+    with session_guard("ticket-42", store=store) as session:
+        session.append(used)
+        session.pending.calls[0].arguments.clear()
+        assert session.messages == [used]
+
+
+def test_a_tool_result_under_a_users_role_is_progress(store):  # B12
+    """Anthropic's: a session whose tools work is not taken for one that only crashes."""
+    for number in range(6):
+        result = {"type": "tool_result", "tool_use_id": str(number), "content": "paid"}
+        crash(store, messages=[{"role": "user", "content": [result]}], repair=None)
+
+
 def test_a_history_is_left_alone_where_nobody_wants_it_repaired(store):
     """`repair=None`, and sessions that ended well."""
     crash(store, messages=ASKED)
