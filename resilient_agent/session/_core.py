@@ -30,6 +30,12 @@ NOT_GIVEN: Final[Any] = object()
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_WHOLE: Final = {
+    "chat.completion": "append its choices[0].message",
+    "response": "extend the session by its output",
+}
+"""The answers of SDKs that hold messages, and what to save of them; by what they call themselves."""
+
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]+")
 
 
@@ -136,7 +142,15 @@ class Core:
     def all_taken(self, messages: Iterable[Any]) -> list[Any]:
         """Messages as they are stored: a copy; what is no message is refused with its place."""
         each = several(messages, "use append for one")
-        return [self.taken(message, f"$[{place}]") for place, message in enumerate(each)]
+        return [self.message_taken(message, f"$[{place}]") for place, message in enumerate(each)]
+
+    def message_taken(self, message: Any, path: str = "$") -> dict[str, Any]:
+        """One message as it is stored. What an SDK wraps around messages is none: no provider would take it back."""
+        taken = self.taken(message, path)
+        whole = taken.get("object")
+        if isinstance(whole, str) and whole in _WHOLE:
+            raise NotStorable(path, f"a whole {whole} is no message: {_WHOLE[whole]}")
+        return taken
 
     def redacted(self, stored: Any, path: str = "$") -> Any:
         """What `redact=` makes of it. What it raises comes out, and nothing is saved."""

@@ -151,7 +151,7 @@ class Session(_Face):
             SessionClosed: the guard was left.
             RuntimeError: a signal's handler, or a finalizer, wants to save in the midst of a save.
         """
-        self._core.append([self._core.taken(message)])
+        self._core.append([self._core.message_taken(message)])
 
     def extend(self, messages: Iterable[Message]) -> None:
         """Save several messages in one go: all of them or, where this raises, none."""
@@ -176,7 +176,7 @@ class Session(_Face):
         Args:
             key: what tells this effect from every other of the conversation, such as the tool call's id.
             fn: what to call; its result has to be storable as JSON, and comes back as JSON has it.
-            args: with what; keyword arguments go by `functools.partial`.
+            args: with what; keyword arguments, and what may differ after a restart, go by `functools.partial`.
             may_repeat: it does no harm twice, so run it again where its outcome is unknown.
 
         Raises:
@@ -241,7 +241,7 @@ class AsyncSession(_Face):
 
     def append(self, message: Message) -> Coroutine[Any, Any, None]:
         """Save one message; see `Session.append`."""
-        messages = [self._core.taken(message)]
+        messages = [self._core.message_taken(message)]
         return decided(lambda: self._core.append(messages), line=self._line)
 
     def extend(self, messages: Iterable[Message]) -> Coroutine[Any, Any, None]:

@@ -410,6 +410,19 @@ async def test_an_sdks_message_is_stored_as_the_dict_that_it_dumps(guard, store)
 
 
 @on_asyncio
+@pytest.mark.parametrize("whole", ["chat.completion", "response"])
+async def test_an_sdks_whole_answer_is_no_message(guard, store, whole):  # B4
+    """No provider takes it back: it is refused, with what to save of it; as extra state it may be kept."""
+    answer = {"id": "a", "object": whole, "choices": [], "output": []}
+    async with guard("ticket-42") as session:
+        for save, given, place in ((session.append, answer, r"\$"), (session.extend, [user(1), answer], r"\$\[1\]")):
+            with pytest.raises(NotStorable, match=f"^{place}: a whole {whole} is no message: "):
+                await save(given)
+        await session.set_extra({"last": answer})
+        await session.set_extra(answer)
+        assert stored(store) == []
+
+
 async def test_twenty_megabytes_are_saved(guard, store):
     """A message as large as an image is saved and comes back."""
     large = {"role": "user", "content": "A9é/" * 5_000_000}

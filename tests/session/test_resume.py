@@ -79,7 +79,7 @@ def test_the_user_says_how_often(store, most):  # B12
     """`max_resumes` counts resumptions, not crashes; None sets no limit."""
     for _ in range(most + 1):
         crash(store, max_resumes=most)
-    with pytest.raises(SessionPoisoned):
+    with pytest.raises(SessionPoisoned, match="in a row" if most else "crashed, and may not be resumed: LookupError"):
         session_guard("ticket-42", store=store, max_resumes=most).__enter__()
     assert crash(store, max_resumes=None)[0]
 
