@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ async def worker(name: str) -> None:
             while session.pending.kind != "clean":
                 if session.pending.calls:
                     call = session.pending.calls[0]
-                    result = await session.once(call.id, refund, json.loads(call.arguments)["order"], name)
+                    result = await session.once(call.id, partial(refund, who=name), json.loads(call.arguments)["order"])
                     await session.append({"role": "tool", "tool_call_id": call.id, "content": result})
                 else:
                     await session.append(await ask(session.messages))
@@ -75,7 +76,7 @@ def fall(order: str, reached: int) -> None:
     with contextlib.suppress(ConnectionResetError), session_guard(f"ticket-{order}") as session:
         session.extend([asked, called][:reached])
         if reached == 3:
-            session.once("call_1", refund, order, "before")
+            session.once("call_1", partial(refund, who="before"), order)
         raise ConnectionResetError("the machine room is on fire")
 
 

@@ -198,9 +198,10 @@ class SessionPoisoned(SessionError):
         self.reason = reason
 
     def __str__(self) -> str:
+        resumed = f"was resumed {self.resumes} times in a row and crashed each time without an answer, at last"
         return (
-            f"session {self.session_id!r} was resumed {self.resumes} times in a row and crashed each time without an "
-            f"answer, at last: {self.reason}. Look at what it does, then "
+            f"session {self.session_id!r} {resumed if self.resumes else 'crashed, and may not be resumed'}: "
+            f"{self.reason}. Look at what it does, then "
             'resume="force" goes on with it, and resume=False begins anew.'
         )
 

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from resilient_agent._callables import is_coroutine_callable, name_of
+from resilient_agent._callables import is_coroutine_callable, is_stream, name_of
 
 __all__ = ["check_call", "check_plain", "refuse_coroutine"]
 
@@ -19,10 +19,15 @@ def check_call(fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
     """Refuse what cannot be called like this.
 
     Raises:
-        TypeError: it is no function, or does not take these arguments.
+        TypeError: it is no function, does not take these arguments, or is a generator function.
     """
     if not callable(fn):
         raise TypeError(f"once(key, fn, *args) calls fn, and {fn!r} cannot be called: pass the function and its args")
+    if is_stream(fn):
+        raise TypeError(
+            f"{name_of(fn)} is a generator function, and calling it runs nothing of it: give once a function that goes "
+            "through what it yields and returns what is to be stored"
+        )
     behind: Any = fn
     given, named = args, dict[str, Any]()
     while isinstance(behind, functools.partial):

@@ -6,18 +6,17 @@ when it is resumed. Knows no event loop (`faces.py`), no way in and no way out (
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
+import functools
 import hashlib
 import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from resilient_agent.errors import NotStorable, OutcomeUnknown, SessionClosed
-from resilient_agent.session.content import copied, dict_of, plain, several, write
-from resilient_agent.session.effects import Effect, shown_arguments
+from resilient_agent.session.content import DEPTH_LIMIT, copied, dict_of, plain, several, write
+from resilient_agent.session.effects import Effect, is_the_same, shown_arguments
 from resilient_agent.session.late import settled
 from resilient_agent.session.redact import IDS
 from resilient_agent.session.repair import repaired
@@ -28,7 +27,42 @@ __all__ = ["NOT_GIVEN", "Core", "Redact"]
 Redact = Callable[[Any], Any]
 NOT_GIVEN: Final[Any] = object()
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_WHOLE: Final = {
+    "chat.completion": "append its choices[0].message",
+    "response": "extend the session by its output",
+}
+"""The answers of SDKs that hold messages, and what to save of them; by what they call themselves."""
+
 _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]+")
+
+
+def _alone(method: Callable[Concatenate[Core, P], T]) -> Callable[Concatenate[Core, P], T]:
+    """One thread at a time, and each for one thing at a time.
+
+    A signal's handler runs between any two steps of its thread, and so may a finalizer. One that saves in the midst of
+    a save would take its number and cut off its record, so it is refused before anything is touched.
+    """
+
+    @functools.wraps(method)
+    def alone(self: Core, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if self.log.inherited:  # a forked child never waits: who held the lock is not there any more
+            return method(self, *args, **kwargs)
+        with self._lock:
+            if self._busy:
+                raise RuntimeError(
+                    f"session {self.session_id!r} is in the midst of a save in this very thread: a signal handler or a "
+                    "finalizer cannot save in between. Let it set a flag, and save when it has returned"
+                )
+            self._busy = True
+            try:
+                return method(self, *args, **kwargs)
+            finally:
+                self._busy = False
+
+    return alone
 
 
 class Core:
@@ -52,9 +86,11 @@ class Core:
         self._repair = repair
         self.dialect = "auto" if repair is None else repair
         self._redact = redact
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # not a plain one: who comes a second time is to be told, and not to wait
+        self._busy = False
         self.left = False
         self._running: set[str] = set()  # keys of effects that are under way
+        self._calling = threading.Lock()  # for counting calls; nobody who holds it waits for the disk
         self._called: Counter[str] = Counter()  # calls since the last message was saved
         self._called_at = -1
         if self.resumed and self.interruption is not None:
@@ -62,20 +98,20 @@ class Core:
 
     # Saving
 
+    @_alone
     def save(self, kind: Any, fields: dict[str, Any]) -> None:
-        with self._alone():
-            self._check_open()
-            self.log.append(kind, fields)
+        self._check_open()
+        self.log.append(kind, fields)
 
+    @_alone
     def append(self, messages: list[Any]) -> None:
         """Save messages behind the others. A result that comes late takes the place of what stands for it."""
-        with self._alone():
-            self._check_open()
-            fixed = settled(self.log.history.messages, messages, self.dialect) if self._mends() else None
-            if fixed is None:
-                self.log.append("appended", {"messages": messages})
-            else:
-                self._store(fixed, added=len(messages))
+        self._check_open()
+        fixed = settled(self.log.history.messages, messages, self.dialect) if self._mends() else None
+        if fixed is None:
+            self.log.append("appended", {"messages": messages})
+        else:
+            self._store(fixed, added=len(messages))
 
     def _mends(self) -> bool:
         return self._repair is not None and self.log.history.mended
@@ -93,10 +129,6 @@ class Core:
         kept = next((place for place, (old, new) in pairs if old != new), min(len(stored), len(fixed)))
         self.log.append("repaired", {"kept": kept, "added": added, "messages": fixed[kept:]})
 
-    def _alone(self) -> contextlib.AbstractContextManager[object]:
-        """One thread at a time. A forked child never waits: who held the lock is not there any more."""
-        return contextlib.nullcontext() if self.log.inherited else self._lock
-
     def _check_open(self) -> None:
         if self.left:
             raise SessionClosed(f"the guard of session {self.session_id!r} was left: nothing can be saved any more")
@@ -110,7 +142,15 @@ class Core:
     def all_taken(self, messages: Iterable[Any]) -> list[Any]:
         """Messages as they are stored: a copy; what is no message is refused with its place."""
         each = several(messages, "use append for one")
-        return [self.taken(message, f"$[{place}]") for place, message in enumerate(each)]
+        return [self.message_taken(message, f"$[{place}]") for place, message in enumerate(each)]
+
+    def message_taken(self, message: Any, path: str = "$") -> dict[str, Any]:
+        """One message as it is stored. What an SDK wraps around messages is none: no provider would take it back."""
+        taken = self.taken(message, path)
+        whole = taken.get("object")
+        if isinstance(whole, str) and whole in _WHOLE:
+            raise NotStorable(path, f"a whole {whole} is no message: {_WHOLE[whole]}")
+        return taken
 
     def redacted(self, stored: Any, path: str = "$") -> Any:
         """What `redact=` makes of it. What it raises comes out, and nothing is saved."""
@@ -123,31 +163,40 @@ class Core:
 
     # Effects
 
+    @_alone
     def start(self, key: str, name: str, args: tuple[Any, ...], *, may_repeat: bool) -> Effect | None:
         """Write down that an effect sets out; the effect itself where its end is known already.
 
         Raises:
             OutcomeUnknown: it was started before, and its end is not known.
+            ValueError: the key was that of another effect.
         """
         if not key or not isinstance(key, str):
             raise TypeError(f"the key of an effect is a text that names it within its session, not {key!r}")
-        with self._alone():
-            self._check_open()
-            known = self.log.history.effects.get(key)
-            if known is not None and known.finished:
-                return dataclasses.replace(known, result=copied(known.result))
-            if key in self._running or (known is not None and not may_repeat):
-                raise self._unknown(key)
-            arguments = shown_arguments(args, self.redacted)
-            self.log.append("started", {"key": key, "name": name, "arguments": arguments})
-            self._running.add(key)
-            return None
+        self._check_open()
+        known = self.log.history.effects.get(key)
+        if known is not None:
+            self._check_same(known, name, args)
+            if known.finished:
+                return known.copy()
+            if key in self._running or not may_repeat:
+                raise self._unknown(known)
+        self.log.append("started", {"key": key, "name": name, "arguments": shown_arguments(args, self.redacted)})
+        self._running.add(key)
+        return None
 
-    def _unknown(self, key: str) -> OutcomeUnknown:
-        known = self.log.history.effects[key]
+    def _check_same(self, known: Effect, name: str, args: tuple[Any, ...]) -> None:
+        if not is_the_same(known, name, args, self.redacted):
+            raise ValueError(
+                f"the key {known.key!r} is that of {known.call}, and this is another effect: give it a key of its own, "
+                "such as one with the number of the turn in it. What the first came to stands in "
+                f"session.effects[{known.key!r}]"
+            )
+
+    def _unknown(self, known: Effect) -> OutcomeUnknown:
         unknown = known.unknown()
-        if key in self._running:
-            unknown.add_note(f"It is running right now: two calls of once({key!r}, ...) at the same time.")
+        if known.key in self._running:
+            unknown.add_note(f"It is running right now: two calls of once({known.key!r}, ...) at the same time.")
         return unknown
 
     def finish(self, key: str, result: Any) -> Any:
@@ -166,21 +215,28 @@ class Core:
         """The effect runs no more, however it ended."""
         self._running.discard(key)
 
+    @_alone
     def resolve(self, key: str, result: Any, *, rerun: bool, skip: bool) -> None:
         """Write down what a person or a program found out about an effect whose end is unknown."""
         if (result is not NOT_GIVEN) + bool(rerun) + bool(skip) != 1:
             raise TypeError("resolve takes one of result=, rerun=True and skip=True")
+        self._check_open()
         stored = self.redacted(plain(None if result is NOT_GIVEN else result))
-        with self._alone():
-            known = self.log.history.effects.get(key)
-            if known is None or known.finished:
-                opened = ", ".join(sorted(e.key for e in self.log.history.effects.values() if not e.finished)) or "none"
-                state = "is known" if known is not None else "was never started"
-                raise ValueError(f"the outcome of {key!r} {state}; unknown are: {opened}")
-            if rerun:
-                self.save("forgotten", {"key": key})
-            else:
-                self.save("finished", {"key": key, "result": stored})
+        self._check_unknown(key)
+        if rerun:
+            self.log.append("forgotten", {"key": key})
+        else:
+            self.log.append("finished", {"key": key, "result": stored})
+
+    def _check_unknown(self, key: str) -> None:
+        if key in self._running:
+            raise ValueError(f"the effect {key!r} is running right now: it will say itself what it came to")
+        effects = self.log.history.effects
+        known = effects.get(key)
+        if known is None or known.finished:
+            opened = ", ".join(sorted(e.key for e in effects.values() if not e.finished)) or "none"
+            state = "is known" if known is not None else "was never started"
+            raise ValueError(f"the outcome of {key!r} {state}; unknown are: {opened}")
 
     # Keys
 
@@ -191,38 +247,38 @@ class Core:
 
     def key_of_call(self, function: str, arguments: Any) -> str:
         """The same for a call: by its function and arguments, and which such call it is at this place."""
-        with self._alone():
-            place = self.log.history.place
+        place, digest = self.log.history.place, _digest(arguments)
+        with self._calling:
             if place != self._called_at:
                 self._called_at = place
                 self._called.clear()
-            name = f"{function}:{_digest(arguments)}:{place}"
+            name = f"{function}:{digest}:{place}"
             self._called[name] += 1
             return self.key_of(f"{name}:{self._called[name]}")
 
     # Its end
 
+    @_alone
     def leave(self, ending: dict[str, Any] | None, *, keep: bool) -> None:
         """End the session: as interrupted, with these fields, else well."""
-        with self._alone():
-            self.left = True
-            try:
-                if self.log.inherited:
-                    return  # a forked child leaves: the session is its parent's
-                if ending is not None:
-                    self.log.append("interrupted", ending)
-                elif keep:
-                    self.log.append("closed", {})
-                else:
-                    self.log.remove()
-            finally:
-                self.log.release()
+        self.left = True
+        try:
+            if self.log.inherited:
+                return  # a forked child leaves: the session is its parent's
+            if ending is not None:
+                self.log.append("interrupted", ending)
+            elif keep:
+                self.log.append("closed", {})
+            else:
+                self.log.remove()
+        finally:
+            self.log.release()
 
+    @_alone
     def abandon(self) -> None:
         """Its owner never got in: cancelled, or the disk is full."""
-        with self._alone():
-            self.left = True
-            self.log.abandon()
+        self.left = True
+        self.log.abandon()
 
 
 def _ids(value: Any) -> list[Any]:
@@ -238,5 +294,18 @@ def _digest(arguments: Any) -> str:
     try:
         said = write(plain(arguments))
     except NotStorable:
-        said = _ADDRESS.sub("", repr(arguments)).encode("utf-8", "surrogatepass")
+        said = _ADDRESS.sub("", repr(_in_order(arguments))).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(said, digest_size=8).hexdigest()
+
+
+def _in_order(value: Any, depth: int = 0) -> Any:
+    """The same with lists for its sets: which item of a set comes first differs from process to process."""
+    if depth == DEPTH_LIMIT:
+        return value
+    if isinstance(value, set | frozenset):
+        return sorted(repr(_in_order(item, depth + 1)) for item in value)
+    if isinstance(value, dict):
+        return {key: _in_order(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_order(item, depth + 1) for item in value]
+    return value

@@ -5,6 +5,7 @@ Decides who is told, and that the handler before us comes back. Does not know wh
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable
@@ -35,18 +36,32 @@ def watch(told: Callable[[], None]) -> Callable[[], None]:
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("sigterm=True works in the main thread only: Python lets no other handle signals")
-    if not _told:
-        _before.append(signal.signal(signal.SIGTERM, _on_sigterm))
+    if not _told and signal.getsignal(signal.SIGTERM) is not _on_sigterm:
+        _before[:] = [signal.signal(signal.SIGTERM, _on_sigterm)]
     mark = object()
     _told[mark] = told
 
     def unwatch() -> None:
-        if _told.pop(mark, None) is not None and not _told:
-            signal.signal(signal.SIGTERM, _before.pop() or signal.SIG_DFL)
+        # A handler that somebody set after us is theirs to take back.
+        if _told.pop(mark, None) is not None and not _told and signal.getsignal(signal.SIGTERM) is _on_sigterm:
+            with contextlib.suppress(ValueError):  # in another thread: the next SIGTERM is passed on
+                signal.signal(signal.SIGTERM, _before[0] or signal.SIG_DFL)
 
     return unwatch
 
 
-def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    if not _told:
+        _pass_on(number, frame)
     for told in reversed(list(_told.values())):  # the innermost first: it may raise
         told()
+
+
+def _pass_on(number: int, frame: FrameType | None) -> None:
+    """Nobody here watches any more: what was there before us does what it would have done."""
+    before = _before[0]
+    if callable(before):
+        before(number, frame)
+    elif before is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)

@@ -28,7 +28,7 @@ import msgspec
 
 from resilient_agent.errors import NotStorable
 
-__all__ = ["Message", "Model", "copied", "dict_of", "is_model", "is_single", "plain", "several", "write"]
+__all__ = ["DEPTH_LIMIT", "Message", "Model", "copied", "dict_of", "is_model", "is_single", "plain", "several", "write"]
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
 from resilient_agent.errors import NotStorable, OutcomeUnknown
-from resilient_agent.session.content import plain
+from resilient_agent.session.content import copied, plain
 
-__all__ = ["Effect", "shown_arguments"]
+__all__ = ["Effect", "is_the_same", "shown_arguments"]
 
 _SHOWN: Final = 200  # characters of an argument that cannot be stored
 _LOOKED_AT: Final = 20_000  # characters of it that are redacted before
@@ -41,9 +41,18 @@ class Effect:
         """The same, with its end known."""
         return dataclasses.replace(self, finished=True, result=result)
 
+    @property
+    def call(self) -> str:
+        """What was called and with what, cut to a line."""
+        return f"{self.name}({', '.join(map(repr, self.arguments))[:_SHOWN]})"
+
+    def copy(self) -> Self:
+        """The same, for somebody who may change what is in it."""
+        return dataclasses.replace(self, arguments=copied(self.arguments), result=copied(self.result))
+
     def unknown(self) -> OutcomeUnknown:
         """What is raised where it cannot be said what it came to."""
-        return OutcomeUnknown(self.key, self.name, self.arguments, self.at)
+        return OutcomeUnknown(self.key, self.name, copied(self.arguments), self.at)
 
     def as_fields(self) -> dict[str, Any]:
         """In JSON's own types; `from_fields` is the way back."""
@@ -54,6 +63,21 @@ class Effect:
         """The effect that `as_fields` wrote down. What a later version added is left out."""
         known = {field.name: fields[field.name] for field in dataclasses.fields(cls)}
         return cls(**{**known, "at": datetime.datetime.fromisoformat(known["at"])})
+
+
+def is_the_same(known: Effect, name: str, args: Sequence[Any], redact: Callable[[Any], Any]) -> bool:
+    """Whether it is this call that an effect was, as far as that can be told."""
+    pairs = zip(known.arguments, args, strict=False)
+    alike = known.name == name and len(known.arguments) == len(args)
+    return alike and all(_is_the_same_argument(stored, arg, redact) for stored, arg in pairs)
+
+
+def _is_the_same_argument(stored: Any, arg: Any, redact: Callable[[Any], Any]) -> bool:
+    try:
+        given = plain(arg)
+    except NotStorable:
+        return True  # of an open connection and the like only the looks are stored, and those may change
+    return bool(given == stored or redact(given) != given)  # what is redacted cannot be told from any other
 
 
 def shown_arguments(args: Sequence[Any], redact: Callable[[Any], Any]) -> list[Any]:

@@ -6,6 +6,7 @@ written (`_core.py`).
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from resilient_agent.session._crossing import Line, decided
 from resilient_agent.session.content import Message, Model, copied
 from resilient_agent.session.effects import Effect
 from resilient_agent.session.history import Interruption
-from resilient_agent.session.pending import Pending, pending_of
+from resilient_agent.session.pending import OpenCall, Pending, pending_of
 from resilient_agent.session.record import Damage
 from resilient_agent.session.window import window
 
@@ -70,12 +71,13 @@ class _Face:
             ...     session.pending.kind
             'prompt'
         """
-        return pending_of(self._core.log.history.messages, self._core.dialect)
+        found = pending_of(self._core.log.history.messages, self._core.dialect)
+        return dataclasses.replace(found, calls=tuple(_copied(call) for call in found.calls))
 
     @property
     def effects(self) -> dict[str, Effect]:
         """What was done through `once`, by key: finished with a result, or started with an outcome that is unknown."""
-        return dict(self._core.log.history.effects)
+        return {key: effect.copy() for key, effect in self._core.log.history.effects.items()}
 
     def window(
         self,
@@ -148,8 +150,9 @@ class Session(_Face):
             SessionLost: another worker has the session, its lease ran out, or its log was deleted or replaced.
             StoreUnavailable: the database did not answer. It may be stored; saved again it is there once.
             SessionClosed: the guard was left.
+            RuntimeError: a signal's handler, or a finalizer, wants to save in the midst of a save.
         """
-        self._core.append([self._core.taken(message)])
+        self._core.append([self._core.message_taken(message)])
 
     def extend(self, messages: Iterable[Message]) -> None:
         """Save several messages in one go: all of them or, where this raises, none."""
@@ -168,17 +171,20 @@ class Session(_Face):
 
         That it sets out is on the disk before, and its result after. Asked again with the same key,
         the stored result comes back; where it had started and no result was saved, nobody knows whether it
-        took effect, and it is not run again by itself.
+        took effect, and it is not run again by itself. A key belongs to one call: ids of tool calls may come again in
+        later turns, so put the number of the turn in front of them where yours do.
 
         Args:
             key: what tells this effect from every other of the conversation, such as the tool call's id.
             fn: what to call; its result has to be storable as JSON, and comes back as JSON has it.
-            args: with what; keyword arguments go by `functools.partial`.
+            args: with what; keyword arguments, and what may differ after a restart, go by `functools.partial`.
             may_repeat: it does no harm twice, so run it again where its outcome is unknown.
 
         Raises:
             OutcomeUnknown: it had started, and what it came to is not known; also where `fn` had raised.
                 `resolve` says how to go on.
+            ValueError: the key is that of another function or of other arguments, as far as those are stored: not of
+                arguments that are no JSON, nor of what `redact=` leaves out. Nothing is run.
             TypeError: `fn` cannot be called with these arguments, or is a coroutine function; nothing is written.
             NotStorable: the result is no JSON; the effect has taken place.
             StorageError, and what `redact=` raises: with a note where the effect has taken place.
@@ -215,7 +221,8 @@ class Session(_Face):
             skip: go on without it: its result is None.
 
         Raises:
-            ValueError: there is no such effect, or its outcome is known; the text lists the unknown ones.
+            ValueError: there is no such effect, it is running right now, or its outcome is known; the text lists the
+                unknown ones.
             TypeError: not exactly one answer.
         """
         self._core.resolve(key, result, rerun=rerun, skip=skip)
@@ -226,7 +233,7 @@ class AsyncSession(_Face):
 
     Each saving method takes what it is given at once, so that changing a message after the call
     changes nothing; and it is saved when the `await` returns. Saves that run at the same time
-    are stored in the order of their calls. One that is cancelled is wholly there or not at all.
+    are stored in the order in which they are awaited. One that is cancelled is wholly there or not at all.
     """
 
     def __init__(self, core: Core) -> None:
@@ -235,7 +242,7 @@ class AsyncSession(_Face):
 
     def append(self, message: Message) -> Coroutine[Any, Any, None]:
         """Save one message; see `Session.append`."""
-        messages = [self._core.taken(message)]
+        messages = [self._core.message_taken(message)]
         return decided(lambda: self._core.append(messages), line=self._line)
 
     def extend(self, messages: Iterable[Message]) -> Coroutine[Any, Any, None]:
@@ -256,7 +263,7 @@ class AsyncSession(_Face):
     async def once(self, key: str, fn: Callable[..., Any], *args: Any, may_repeat: bool = False) -> Any:
         """Call `fn(*args)` once in this conversation, over crashes and restarts; see `Session.once`.
 
-        `fn` may be a coroutine function.
+        `fn` may be a coroutine function. A plain one runs on the event loop, and holds it up for as long as it takes.
         """
         check_call(fn, args)
         core = self._core
@@ -271,9 +278,10 @@ class AsyncSession(_Face):
             result = fn(*args)
             if inspect.isawaitable(result):
                 result = await result
-            # The effect has taken place: that it has is written down whatever is cancelled meanwhile.
+            # The effect has taken place: that it has is written down whatever is cancelled meanwhile. The scope keeps
+            # off the cancellations of anyio, and `must` those by asyncio's own `task.cancel()`, also before its turn.
             with anyio.CancelScope(shield=True):
-                return await decided(lambda: self._core.finish(key, result), line=self._line)
+                return await decided(lambda: core.finish(key, result), line=self._line, must=True)
         finally:
             self._core.stopped(key)
 
@@ -282,3 +290,7 @@ class AsyncSession(_Face):
     ) -> Coroutine[Any, Any, None]:
         """Say how to go on with an effect whose outcome was unknown; see `Session.resolve`."""
         return decided(lambda: self._core.resolve(key, result, rerun=rerun, skip=skip), line=self._line)
+
+
+def _copied(call: OpenCall) -> OpenCall:
+    return dataclasses.replace(call, arguments=copied(call.arguments))

@@ -57,6 +57,10 @@ _REASONS: Final = {
     "Deferred": "deferred",
 }
 _ORDERS: Final = frozenset({"keyboard interrupt", "system exit", "terminated"})
+_MISPLACED: Final = (
+    "the session is left and free, but its guard was left in another task than it was entered in, or before a guard or "
+    "cancel scope that was entered inside it: enter and leave in one task, and in the reverse order"
+)
 _LOOKS: Final = 0.05, 1.0
 """Seconds between two looks at a session that somebody else holds: at first, and when it takes long."""
 
@@ -108,14 +112,16 @@ def session_guard(
             the end of the process, at a twentieth of the cost); the store's own when not given. What a save to
             a database survives is said in the database's own settings.
         repair: the dialect of the messages, `"openai-chat"`, `"openai-responses"` or `"anthropic"`;
-            `"auto"` (the default) tells by themselves; None leaves the history as it is.
+            `"auto"` (the default) works it out from them; None leaves the history as it is.
         redact: called with each message, extra state, effect argument and result, as JSON has it, before
             it gets near the disk; what it returns is stored. `redact_secrets` is one that is ready.
             Where it raises, nothing is saved and that comes out.
         codec: seals what is stored: an object with `encode(data, session_id, seq)` and
-            `decode(data, session_id, seq)`, bytes to bytes. Times, kinds and counts stay readable, and are
-            not sealed. A `seq` may come again: a nonce is never made from it.
-        sigterm: end the body when SIGTERM comes, mark the session and leave the program with status 143.
+            `decode(data, session_id, seq)`, bytes to bytes. What is said stays hidden; the session's id, times, kinds,
+            counts, the process, the host and how the session ended (class and rule of an error) stay readable, and
+            are not sealed. A `seq` may come again: a nonce is never made from it.
+        sigterm: end the body when SIGTERM comes, mark the session and leave the program with status 143; an
+            error that the body makes of that is what comes out in place of it, and the mark is the same.
             In the main thread only, and not inside of an async generator.
 
     Raises:
@@ -126,6 +132,10 @@ def session_guard(
         SessionPoisoned: (on entering) it was resumed `max_resumes` times in a row and crashed each time.
         Deferred: (on entering) a server has named a moment before which there is no use in going on.
         SessionSealed: (on entering) it is stored sealed, and not by this codec.
+        UnsupportedFormat: (on entering) a newer version of this library wrote it.
+        RuntimeError: (on entering) `sigterm=True` outside of the main thread; (on leaving) in another task than it was
+            entered in, or not in the reverse order: the session is left all the same.
+        ImportError: the driver of the database is not installed.
         StorageError: (on entering) the folder or the database cannot be used; on leaving normally, it could
             not be removed. `StoreUnavailable` where a database did not answer.
         SessionLost: (on leaving) another worker has the session, or the lease of this one ran out. In a coroutine
@@ -272,8 +282,13 @@ class SessionGuard:
                 if pause is None:
                     raise
             clock.sleep(pause)
-        self._entered(core, _raise_terminated if self._sigterm else None)
+        self._ended_by = None
+        self._entered(core, self._raise_terminated if self._sigterm else None)
         return Session(core)
+
+    def _raise_terminated(self) -> None:
+        self._ended_by = Terminated()
+        raise self._ended_by
 
     async def __aenter__(self) -> AsyncSession:
         """Claim the session; see `session_guard`."""
@@ -299,6 +314,7 @@ class SessionGuard:
             What SIGTERM calls, if anything.
         """
         scope, in_loop = anyio.CancelScope(), clock.callback()
+        self._ended_by = None
 
         def end(reason: BaseException) -> None:
             self._ended_by = self._ended_by or reason
@@ -378,19 +394,18 @@ class SessionGuard:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """End the session as the body ended."""
-        core = self._leaving()
+        core, ending = self._leaving(), self._ending(error)
         with _second_to(error):
-            core.leave(_ending(_out_of_group(error)), keep=self._keep)
+            core.leave(ending, keep=self._keep)
+        if self._ended_by is not None and error is None:
+            raise self._ended_by
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         """End the session as the body ended, whatever is cancelled meanwhile."""
-        core, ended = self._leaving(), _out_of_group(error)
+        core, ending = self._leaving(), self._ending(error)
         caught = self._left_scope(kind, error, tb)
-        if isinstance(self._ended_by, Terminated) and _reason(ended) == "cancelled":  # by us, or the guard around this
-            ended = self._ended_by
-        ending = _ending(ended)
         with _second_to(self._ended_by if caught else error):
             if isinstance(error, GeneratorExit):
                 # A coroutine or generator that is being closed may not await any more.
@@ -404,17 +419,41 @@ class SessionGuard:
     def _left_scope(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> bool:
-        """Leave the scope around the body; whether what ends it is our own cancellation."""
+        """Leave the scope around the body; whether what ends it is our own cancellation.
+
+        Never raises: the session has to be left in any case.
+        """
         scope, self._scope = self._scope, None
         if scope is None:
             return False
         try:
             return scope.__exit__(kind, error, tb)
-        except RuntimeError:
-            # An async generator that was dropped is closed in another task than it ran in.
-            if isinstance(error, GeneratorExit):
-                return False
-            raise
+        except RuntimeError as refused:
+            if error is None:
+                misplaced = RuntimeError(_MISPLACED)
+                misplaced.__cause__ = refused
+                self._ended_by = self._ended_by or misplaced
+            elif not isinstance(error, GeneratorExit):  # a dropped generator is closed in another task than it ran in
+                with contextlib.suppress(Exception):
+                    error.add_note(f"resilient_agent: {_MISPLACED}")
+            return False
+
+    def _ending(self, error: BaseException | None) -> dict[str, Any] | None:
+        """What is written down of how the body ended; None where it ended well.
+
+        After SIGTERM, whatever the body made of it: a cancellation by us or by the guard around this, or an error of
+        its own.
+        """
+        if error is None:
+            return None
+        ended = _out_of_group(error)
+        if isinstance(self._ended_by, Terminated) and _reason(ended) in {"cancelled", "exception"}:
+            ended = self._ended_by
+        try:
+            return _told(ended)
+        except Exception as failed:  # an error that cannot be looked into, such as a group of thousands of levels
+            logger.warning("why session %r ended could not be told: %s", self._session_id, type(failed).__name__)
+            return interruption_fields(_reason(ended), ended, None)
 
     def _leaving(self) -> Core:
         core, self._core = self._core, None
@@ -426,10 +465,6 @@ class SessionGuard:
 
 class _NotInterruptedError(Exception):
     """The session ended well, or somebody else has dealt with it meanwhile."""
-
-
-def _raise_terminated() -> None:
-    raise Terminated
 
 
 def _patience(wait: float) -> float:
@@ -461,11 +496,11 @@ def _pause(error: SessionBusy | Deferred, left: float, wait: float) -> float | N
     return min(max(shortest, (wait - left) / 8), longest, left) if left > 0 else None
 
 
-def _reason(error: BaseException | None) -> str:
+def _reason(error: BaseException) -> str:
     return _REASONS.get(type(error).__name__, "exception")
 
 
-def _out_of_group(error: BaseException | None) -> BaseException | None:
+def _out_of_group(error: BaseException) -> BaseException:
     """What a group of exceptions says of the end: an order to stop in it; else, where nothing in it crashed, its first.
 
     A task group wraps whatever ended one of its tasks, a Ctrl-C and a deferral as well.
@@ -481,10 +516,8 @@ def _out_of_group(error: BaseException | None) -> BaseException | None:
     return next((end for end in ends if isinstance(end, Deferred)), ends[0])
 
 
-def _ending(error: BaseException | None) -> dict[str, Any] | None:
-    """What is written down of how the body ended; None where it ended well."""
-    if error is None:
-        return None
+def _told(error: BaseException) -> dict[str, Any]:
+    """What is written down of a bad end."""
     told: BaseException = error
     not_before, attempts = None, 0
     if isinstance(error, Deferred):

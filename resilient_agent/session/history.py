@@ -82,7 +82,7 @@ class History:
         resuming: whether its last owner resumed it, and got no further since: it saved no answer of a model
             or a tool, and finished no effect. A prompt that is saved again is no progress.
         place: how many messages its owners saved one after the other; a repair changes nothing of it.
-        mended: whether something was put into the messages by a repair.
+        mended: whether something was put into the messages by a repair; a replacement may have kept it.
         strange: whether there are records of kinds that this version does not know.
     """
 
@@ -152,7 +152,6 @@ class History:
         self.messages = list(fields["messages"])  # the list grows, the record's own does not
         self.extra = fields.get("extra", self.extra)
         self.place += 1
-        self.mended = False
 
     def _repaired(self, record: Record) -> None:
         fields = record.fields
@@ -256,7 +255,13 @@ _TAKES: Final[dict[str, Callable[[History, Record], None]]] = {
 
 
 def _is_prompt(message: Any) -> bool:
-    return isinstance(message, dict) and message.get("role") in _PROMPTS
+    """Whether a message asks for an answer; Anthropic's tool results, which stand under a user's role, are one."""
+    if not isinstance(message, dict) or message.get("role") not in _PROMPTS:
+        return False
+    blocks = message.get("content")
+    return not isinstance(blocks, list) or not any(
+        isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks
+    )
 
 
 def check_unsealed(record: Record) -> None:

@@ -28,17 +28,17 @@ def test_replaced_history_leaves_the_disk_again(store):
     """However often the history is summed up, the log stays about twice as large as what counts."""
     with session_guard("ticket-42", store=store, keep=True) as session:
         session.set_extra({"plan": 1})
-        session.once("a", lambda: "done")
+        session.once("a", "done".upper)
         for n in range(50):
             session.replace([text(n)])
             assert session.path.stat().st_size < 2 * 400 + 500 + 1500
             assert session.messages == [text(n)]
         key = session.idempotency_key("charge")
     history = store.read("ticket-42")
-    assert (history.messages, history.extra, history.effects["a"].result) == ([text(49)], {"plan": 1}, "done")
+    assert (history.messages, history.extra, history.effects["a"].result) == ([text(49)], {"plan": 1}, "DONE")
     with session_guard("ticket-42", store=store, keep=True) as session:
         assert session.idempotency_key("charge") == key
-        assert session.once("a", lambda: "again") == "done"
+        assert session.once("a", "again".upper) == "DONE"
 
 
 def test_a_log_without_replacements_is_never_written_anew(store):

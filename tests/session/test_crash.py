@@ -524,10 +524,10 @@ def test_an_effect_is_seen_once_however_often_its_process_is_killed(nursery, sto
         assert len(unknown) <= 1
         with pytest.raises(LookupError), session_guard(name, store=store, max_resumes=None) as session:
             for key in finished:
-                assert session.once(key, never_to_be_called) == {"charged": key}
+                assert session.once(key, never_to_be_called(effects[key]), key) == {"charged": key}
             for key in unknown:
                 with pytest.raises(OutcomeUnknown):
-                    session.once(key, never_to_be_called)
+                    session.once(key, never_to_be_called(effects[key]), key)
                 if trial % 2:  # else the next child finds it out
                     answer = {"result": {"charged": key}} if key in seen else {"rerun": True}
                     session.resolve(key, **answer)
@@ -537,8 +537,12 @@ def test_an_effect_is_seen_once_however_often_its_process_is_killed(nursery, sto
             tally["effects"] += len(seen)
 
 
-def never_to_be_called():
-    raise AssertionError("it has taken place already")
+def never_to_be_called(effect):
+    def never(key):
+        raise AssertionError("it has taken place already")
+
+    never.__qualname__ = effect.name
+    return never
 
 
 @pytest.mark.anyio

@@ -27,8 +27,11 @@ import trio
 from resilient_agent import (
     AsyncSession,
     Deferred,
+    ErrorClassifier,
     ErrorType,
+    FileStore,
     InvalidSessionId,
+    MemoryStore,
     NotStorable,
     Session,
     SessionBusy,
@@ -37,6 +40,7 @@ from resilient_agent import (
     interrupted_sessions,
     session_guard,
 )
+from resilient_agent.session.stores import _posix
 
 pytestmark = pytest.mark.anyio
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -230,6 +234,35 @@ async def test_threads_may_share_a_plain_session(store):  # B24
             assert [m["content"] for m in stored(store) if m["role"] == name] == list(range(20))
 
 
+@pytest.mark.parametrize("made", [FileStore, lambda _: MemoryStore()], ids=["file", "leased"])
+@pytest.mark.parametrize("save", ["append", "set_extra"])
+def test_a_signals_handler_that_saves_in_the_midst_of_a_save_is_refused(folder, monkeypatch, made, save):  # B1
+    """It would take the number of a message that is acknowledged afterwards: nothing of it is stored, all else is."""
+    store, refused = made(folder), []
+
+    def handler(*_):
+        with pytest.raises(RuntimeError, match="in the midst of a save"):
+            getattr(session, save)({"n": "from the handler"})
+        refused.append(True)
+
+    def interrupted(*args):
+        """The handler runs where a save spends its time."""
+        written = write(*args)
+        handler()
+        return written
+
+    with session_guard("ticket-42", store=store, keep=True) as session:
+        place, name = (_posix, "write_at") if made is FileStore else (store.engine, "append")
+        write = getattr(place, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, interrupted)
+            session.append({"n": 1})
+        session.append({"n": 2})
+        assert refused == [True]
+        assert session.messages == stored(store) == [{"n": 1}, {"n": 2}]
+    assert stored(store) == [{"n": 1}, {"n": 2}]
+
+
 async def test_the_event_loop_goes_on_while_a_message_is_saved(store, monkeypatch):
     """A slow disk holds up the task that saves and nobody else."""
     really_sync = os.fsync
@@ -377,6 +410,19 @@ async def test_an_sdks_message_is_stored_as_the_dict_that_it_dumps(guard, store)
 
 
 @on_asyncio
+@pytest.mark.parametrize("whole", ["chat.completion", "response"])
+async def test_an_sdks_whole_answer_is_no_message(guard, store, whole):  # B4
+    """No provider takes it back: it is refused, with what to save of it; as extra state it may be kept."""
+    answer = {"id": "a", "object": whole, "choices": [], "output": []}
+    async with guard("ticket-42") as session:
+        for save, given, place in ((session.append, answer, r"\$"), (session.extend, [user(1), answer], r"\$\[1\]")):
+            with pytest.raises(NotStorable, match=f"^{place}: a whole {whole} is no message: "):
+                await save(given)
+        await session.set_extra({"last": answer})
+        await session.set_extra(answer)
+        assert stored(store) == []
+
+
 async def test_twenty_megabytes_are_saved(guard, store):
     """A message as large as an image is saved and comes back."""
     large = {"role": "user", "content": "A9é/" * 5_000_000}
@@ -1011,6 +1057,18 @@ def test_however_a_process_ends_its_session_is_found(store, start, how, number, 
 # -- groups of exceptions --------------------------------------------------------------------------
 
 NOT_BEFORE = datetime.datetime(2040, 1, 1, tzinfo=datetime.UTC)
+
+
+async def test_an_error_that_nobody_can_look_into_marks_the_session(guard, store, monkeypatch):  # B17
+    """It comes out itself, and the mark says at least that it was an error."""
+
+    def fails(*_):
+        raise RecursionError
+
+    monkeypatch.setattr(ErrorClassifier, "classify", fails)
+    await leave_by(guard("ticket-42"), ValueError("deep"), user(1))
+    (found,) = interrupted_sessions(store)
+    assert (found.interruption.reason, found.interruption.error) == ("exception", "ValueError")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from resilient_agent import interrupted_sessions, session_guard
+from resilient_agent import MemoryStore, SessionClosed, SessionLost, interrupted_sessions, session_guard
 
 pytestmark = pytest.mark.anyio
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -323,3 +323,62 @@ async def test_a_cancellation_is_counted_once(store):  # B19
     assert await task >= 1
     assert seen == [1]
     assert list(store.scan()) == []
+
+
+# -- in the wrong place ---------------------------------------------------------------------------
+
+
+@on_asyncio
+async def test_a_guard_that_is_left_in_another_task_frees_its_session():
+    """The error says what to do instead, and the session has ended well all the same."""
+    store = MemoryStore()
+    guard = session_guard("ticket-42", store=store, keep=True)
+    session = await asyncio.create_task(guard.__aenter__())
+    await session.append({"n": 1})
+    with pytest.raises(RuntimeError, match="enter and leave in one task"):
+        await asyncio.create_task(guard.__aexit__(None, None, None))
+    assert [found.status for found in store.scan()] == ["closed"]
+    with pytest.raises(SessionClosed):
+        await session.append({"n": 2})
+
+
+@on_asyncio
+async def test_an_error_in_a_guard_that_is_left_in_another_task_comes_out():
+    """It is the body's own, with a note; the session is marked and free."""
+    store = MemoryStore()
+    guard = session_guard("ticket-42", store=store)
+    await asyncio.create_task(guard.__aenter__())
+    error = ConnectionResetError()
+    await asyncio.create_task(guard.__aexit__(type(error), error, None))
+    assert "in one task" in error.__notes__[0]
+    assert [found.interruption.error for found in interrupted_sessions(store)] == ["ConnectionResetError"]
+
+
+async def test_guards_that_are_left_in_the_wrong_order_free_their_sessions():
+    """Each ends, and the first to be left says what is wrong."""
+    store = MemoryStore()
+
+    async def in_a_task_of_its_own():
+        outer, inner = (session_guard(name, store=store, keep=True) for name in ("outer", "inner"))
+        await outer.__aenter__()
+        await inner.__aenter__()
+        for guard in (outer, inner):
+            await guard.__aexit__(None, None, None)
+
+    with contextlib.suppress(RuntimeError, ExceptionGroup):  # trio refuses to go on, and so the inner one stays
+        async with anyio.create_task_group() as group:
+            group.start_soon(in_a_task_of_its_own)
+    assert {found.session_id: found.status for found in store.scan()}["outer"] == "closed"
+
+
+async def test_a_guard_that_was_ended_once_may_be_entered_again():
+    """How it ended the last time says nothing of the next."""
+    store = MemoryStore()
+    guard = session_guard("ticket-42", store=store)
+    with pytest.raises(SessionLost):
+        async with guard as session:
+            store.engine.delete(session._core.log._held.lease)
+            with anyio.fail_after(60):
+                await session.append({"n": 1})
+    async with guard as session:
+        await session.append({"n": 2})

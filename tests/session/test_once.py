@@ -1,13 +1,18 @@
 """What is done to the world is done once: over crashes and restarts, and unknown where nobody can know."""
 
+import asyncio
 import functools
+import threading
 import time
 import unittest.mock
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from resilient_agent import NotStorable, OutcomeUnknown, StorageFull, current_attempt, resilient, session_guard
+from resilient_agent.session._core import _digest
+from resilient_agent.session.stores import _posix
 from resilient_agent.testing import no_waiting
 
 
@@ -187,14 +192,15 @@ async def test_somebody_says_what_became_of_it(enter, answer, gives, calls):
 @pytest.mark.parametrize("answer", [{}, {"rerun": True, "skip": True}, {"result": 1, "skip": True}, {"rerun": False}])
 async def test_one_answer_is_due(enter, answer):
     """None, or two, is a mistake and changes nothing."""
+    fails = Counted(ZeroDivisionError())
 
     async def body(face):
         with pytest.raises(ZeroDivisionError):
-            await face.once("a", lambda: 1 // 0)
+            await face.once("a", fails)
         with pytest.raises(TypeError, match="one of result="):
             await face.resolve("a", **answer)
         with pytest.raises(OutcomeUnknown):
-            await face.once("a", Counted())
+            await face.once("a", fails)
 
     await enter(body)
 
@@ -316,6 +322,128 @@ async def test_an_effect_that_is_cancelled_is_unknown(store):  # B19
         assert session.effects["b"].result == "done"
 
 
+@pytest.mark.parametrize("known", ["finished", "unknown"])
+async def test_a_key_belongs_to_one_call(enter, known):  # B60
+    """Other arguments or another function under it are refused, after a crash as well, and nothing runs."""
+    charge, refund = Counted(*([Crash()] if known == "unknown" else [])), Counted()
+    refund.__qualname__ = "refund"
+
+    async def first(face):
+        await face.once("call_0", charge, 5, {"to": ("Ann", 1)})
+
+    async def second(face):
+        for fn, args in ((charge, (7, {"to": ("Ann", 1)})), (charge, (5,)), (refund, (5, {"to": ("Ann", 1)}))):
+            with pytest.raises(ValueError, match=r"the key 'call_0' is that of charge\(5, .*the turn"):
+                await face.once("call_0", fn, *args, may_repeat=True)
+        assert await face.once("call_0", charge, 5, {"to": ["Ann", 1]}, may_repeat=True)
+
+    await crashing(enter, first)
+    await enter(second)
+    assert (len(charge.calls), refund.calls) == (1 + (known == "unknown"), [])
+
+
+async def test_what_is_not_stored_of_an_argument_tells_no_call_from_another(enter):  # B55 B60
+    """A connection is another one after a crash, and of two secrets nobody can say that they differ."""
+    charge = Counted("paid")
+
+    def redact(value):
+        return "[redacted]" if str(value).startswith("sk-") else value
+
+    async def body(face):
+        return await face.once("a", charge, object(), "sk-" + str(len(charge.calls)))
+
+    async def twice(face):
+        await body(face)
+        return await body(face)
+
+    await enter(twice, redact=redact)
+    assert len(charge.calls) == 1
+
+
+async def test_what_runs_right_now_is_not_resolved(store):  # B60
+    """It will say itself what it came to; and so nothing is done twice, and no result is lost."""
+    runs = []
+
+    async def slow():
+        runs.append("run")
+        began.set()
+        await goes_on.wait()
+        return "done"
+
+    async with session_guard("ticket-42", store=store) as session:
+        began, goes_on = anyio.Event(), anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(session.once, "a", slow)
+            await began.wait()
+            for answer in ({"rerun": True}, {"skip": True}, {"result": 1}):
+                with pytest.raises(ValueError, match="running right now"):
+                    await session.resolve("a", **answer)
+            with pytest.raises(OutcomeUnknown):
+                await session.once("a", slow)
+            goes_on.set()
+        assert await session.once("a", slow) == "done"
+    assert runs == ["run"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_result_that_waits_for_its_turn_is_written_down_whoever_cancels(store):  # B19 B60
+    """Asyncio's own `task.cancel()`, which no scope keeps off, while other saves are before it in the line."""
+    saves = []
+
+    async def pay():
+        saves.extend(asyncio.create_task(session.append({"n": number})) for number in range(5))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(paying.cancel)
+        return "paid"
+
+    async with session_guard("ticket-42", store=store) as session:
+        paying = asyncio.create_task(session.once("a", pay))
+        with pytest.raises(asyncio.CancelledError):
+            await paying
+        await asyncio.gather(*saves)
+        assert session.effects["a"].result == "paid"
+        assert await session.once("a", pay) == "paid"
+
+
+def numbers():
+    yield 1
+
+
+async def more_numbers():
+    yield 1
+
+
+@pytest.mark.parametrize("fn", [numbers, more_numbers, functools.partial(numbers)])
+async def test_a_generator_function_is_not_started(enter, fn):  # B60
+    """To call it runs nothing of it, so nothing took effect: it is refused before anything is written."""
+
+    async def body(face):
+        with pytest.raises(TypeError, match="is a generator function"):
+            await face.once("a", fn)
+        assert face.session.effects == {}
+
+    await enter(body)
+
+
+async def test_what_is_known_of_effects_is_a_copy(enter):
+    """Whoever changes it changes nothing that is stored, nor what the next `once` finds."""
+
+    async def body(face):
+        charge = Counted({"paid": [5]}, Crash())
+        await face.once("a", charge, {"amount": 5})
+        with pytest.raises(Crash):
+            await face.once("b", charge, {"amount": 6})
+        with pytest.raises(OutcomeUnknown) as unknown:
+            await face.once("b", charge, {"amount": 6})
+        unknown.value.arguments[0].clear()
+        face.session.effects["a"].result.clear()
+        face.session.effects["a"].arguments.clear()
+        assert face.session.effects["a"].result == {"paid": [5]}
+        assert [effect.arguments for effect in face.session.effects.values()] == [[{"amount": 5}], [{"amount": 6}]]
+
+    await enter(body)
+
+
 # -- keys -----------------------------------------------------------------------------------------
 
 
@@ -385,6 +513,58 @@ async def test_the_key_of_a_call_goes_by_its_arguments(enter):  # A57
     await enter(body)
     assert keys[0] == keys[1]
     assert len(set(keys[0].values())) == 3
+
+
+SETS = """
+import json, sys
+from resilient_agent import current_attempt, resilient, session_guard
+
+@resilient
+def charge(tags):
+    return current_attempt().idempotency_key
+
+with session_guard("ticket-42", store=sys.argv[1], keep=True):
+    print(json.dumps([charge({"vip", "new", "eu"}), charge({"of": [frozenset("xyz")]})]))
+"""
+
+
+def test_a_key_does_not_go_by_the_order_of_a_set(store, child, monkeypatch):  # A57
+    """Which differs from process to process."""
+    keys = []
+    for seed in "123":
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        keys.append(child(SETS, store.folder))
+    assert keys[0] == keys[1] == keys[2]
+
+
+async def test_a_set_with_itself_in_it_has_a_key():
+    """What has no end is shown as far as Python shows it."""
+    endless = [{1}]
+    endless.append(endless)
+    assert _digest(endless) == _digest(endless)
+
+
+async def test_a_key_is_made_while_a_save_waits_for_the_disk(store, monkeypatch):  # A57
+    """The event loop goes on: nobody who counts calls waits for a save."""
+    began, goes_on = threading.Event(), threading.Event()
+
+    @resilient
+    async def ask():
+        return current_attempt().idempotency_key
+
+    def waits(_):
+        began.set()
+        assert goes_on.wait(10)
+
+    async with session_guard("ticket-42", store=store) as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(_posix, "sync", waits)
+            async with anyio.create_task_group() as group:
+                group.start_soon(session.append, {"n": 1})
+                while not began.is_set():
+                    await anyio.lowlevel.checkpoint()
+                assert await ask()
+                goes_on.set()
 
 
 async def test_a_call_that_was_cut_off_has_its_key_again(enter):  # A57

@@ -5,8 +5,10 @@ import math
 import os
 import signal
 import textwrap
+import threading
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from resilient_agent import (
@@ -77,7 +79,7 @@ def test_the_user_says_how_often(store, most):  # B12
     """`max_resumes` counts resumptions, not crashes; None sets no limit."""
     for _ in range(most + 1):
         crash(store, max_resumes=most)
-    with pytest.raises(SessionPoisoned):
+    with pytest.raises(SessionPoisoned, match="in a row" if most else "crashed, and may not be resumed: LookupError"):
         session_guard("ticket-42", store=store, max_resumes=most).__enter__()
     assert crash(store, max_resumes=None)[0]
 
@@ -441,6 +443,32 @@ def test_a_result_that_comes_late_takes_the_place_of_the_note(store):  # B58
     assert [message["content"] for message in store.read("ticket-42").messages] == contents
 
 
+def test_a_result_that_comes_late_takes_the_place_of_a_note_that_was_kept(store):  # B58
+    """Also where the history was replaced meanwhile by one that still has it: a provider takes no second result."""
+    crash(store, messages=ASKED)
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "paid"}
+    with session_guard("ticket-42", store=store) as session:
+        session.replace([{"role": "system", "content": "Be brief."}, *session.messages])
+        session.append(result)
+        assert session.messages == [{"role": "system", "content": "Be brief."}, *ASKED, result]
+
+
+def test_open_calls_are_copies(store):
+    """Whoever changes their arguments changes nothing that is stored."""
+    used = {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "pay", "input": {"amount": 5}}]}
+    with session_guard("ticket-42", store=store) as session:
+        session.append(used)
+        session.pending.calls[0].arguments.clear()
+        assert session.messages == [used]
+
+
+def test_a_tool_result_under_a_users_role_is_progress(store):  # B12
+    """Anthropic's: a session whose tools work is not taken for one that only crashes."""
+    for number in range(6):
+        result = {"type": "tool_result", "tool_use_id": str(number), "content": "paid"}
+        crash(store, messages=[{"role": "user", "content": [result]}], repair=None)
+
+
 def test_a_history_is_left_alone_where_nobody_wants_it_repaired(store):
     """`repair=None`, and sessions that ended well."""
     crash(store, messages=ASKED)
@@ -469,6 +497,7 @@ def test_a_window_shows_less_and_stores_all(store):  # B62
 TERMINATED = """
 import asyncio, sys, time
 import anyio
+import anyio.lowlevel
 from resilient_agent import session_guard
 folder, how = sys.argv[1:]
 
@@ -515,6 +544,60 @@ def test_the_handler_of_before_comes_back(store):
         assert told == ["told"]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_handler_that_is_set_inside_of_a_guard_stays(store):
+    """It is somebody else's: what the guard found when it was entered does not come back over it."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with session_guard("a", store=store, sigterm=True):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_goes_on_to_the_handler_of_before_when_nobody_watches(store):
+    """A guard that is left in another thread cannot set it again; and whoever was called before still is."""
+    told = []
+    before = signal.signal(signal.SIGTERM, lambda *_: told.append("told"))
+    try:
+        guard = session_guard("a", store=store, sigterm=True)
+        guard.__enter__()
+        leaving = threading.Thread(target=guard.__exit__, args=(None, None, None))
+        leaving.start()
+        leaving.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told == ["told"]
+        with session_guard("a", store=store, sigterm=True):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told == ["told", "told"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("face", ["with", "async with"])
+async def test_what_a_body_makes_of_sigterm_comes_out(store, face):  # B22
+    """Its own error is never replaced; and the mark says what had happened, so that it counts as no crash."""
+
+    async def by(wait):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await wait()
+        except BaseException:
+            raise ValueError("its own") from None
+
+    guard = session_guard("ticket-42", store=store, sigterm=True)
+    with pytest.raises(ValueError, match="its own"):
+        if face == "with":
+            with guard:
+                await by(anyio.lowlevel.checkpoint)
+        else:
+            async with guard:
+                await by(anyio.sleep_forever)
+    assert [found.interruption.reason for found in interrupted_sessions(store)] == ["terminated"]
 
 
 def test_sigterm_elsewhere_than_in_the_main_thread_is_refused(store, child):
