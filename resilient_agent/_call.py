@@ -156,9 +156,9 @@ class Call(tenacity.RetryCallState):
         "_began", "_clock", "_elapsed", "_entered", "_lane", "_on_loop", "_outcome", "_resilient_agent_judges",
         "_worked", "args", "arguments", "around", "attempt_number", "attempts", "begun", "below", "consumer_time",
         "control", "delivered", "ended", "ends", "ends_anywhere", "error", "first_error", "fn", "idle_for", "judge",
-        "key", "kwargs", "last_failure", "limit", "limits", "next_action", "outcome_timestamp", "over", "paced_for", "passed",
-        "passed_at", "probe", "requests", "retry_object", "rung", "serial", "start_time", "ticket", "token", "unheard",
-        "upcoming_sleep", "value", "verdict",
+        "key", "kwargs", "last_failure", "limit", "limits", "next_action", "outcome_timestamp", "over", "paced_for",
+        "passed", "passed_at", "probe", "requests", "retry_object", "rung", "serial", "start_time", "ticket", "token",
+        "unheard", "upcoming_sleep", "value", "verdict",
     )  # fmt: skip
 
     def __init__(
