@@ -4,13 +4,15 @@ A call that ends with an error leaves its report there, and beside it its surrou
 in which it ran. So each call around it knows whether the report is from inside of its own attempt or
 an old one, on an exception that is raised again. A first attempt that nobody watches is known to
 nobody, not even by a number; but the frame of its shell stands on the stack while it runs.
+
+The exception may stay inside, where another one comes out in its place. So the calls around are told as well.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from types import CodeType, FunctionType
+from collections.abc import Callable, Iterator
+from types import CodeType, FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_agent.classify.below import sdk_retries
@@ -20,8 +22,9 @@ from resilient_agent.report import NOWHERE, Surroundings, carried
 if TYPE_CHECKING:
     from resilient_agent._call import Call
 
-__all__ = ["add_shell", "requests_below", "surroundings"]
+__all__ = ["add_shell", "forget_told", "is_told", "requests_below", "surroundings"]
 
+_DEEPEST: Final = 20  # causes; they may be a circle
 _shells: Final[dict[int, CodeType]] = {}
 """The code of all that stands around a call (wrappers, the loop, the executor), by identity: to hash code is slow."""
 
@@ -33,50 +36,89 @@ def add_shell(*runners: Callable[..., Any]) -> None:
 
 
 def surroundings(call: Call) -> Surroundings:
-    """In which attempts a call runs that ends now; asked inside of its own shell."""
-    if call.requests <= 1:  # nothing was retried, so nobody will ask
-        return NOWHERE
-    attempts, around = [], call.around
-    while around is not None:
-        attempts.append((around.serial, around.attempt_number))
-        around = around.around
-    return _shells_around(), tuple(attempts)
+    """In which attempts a call runs that ends now; asked inside of its own shell. They are told of its retries.
 
-
-def _shells_around() -> tuple[int, ...]:
-    """The frames of the shells on the stack, but for the innermost, the call's own.
-
-    As numbers: a frame that an exception kept would keep arguments. A number is not given to another
+    Frames are left as numbers: one that an exception kept would keep arguments. A number is not given to another
     frame while the traceback of the exception lives.
     """
-    found, frame = [], inspect.currentframe()
+    if call.requests <= 1:  # nothing was retried, so nobody will ask
+        return NOWHERE
+    attempts, around, retries = [], call.around, call.requests - 1
+    while around is not None:
+        attempts.append((around.serial, around.attempt_number))
+        around.below = max(around.below, retries)
+        around = around.around
+    frames = list(_shells_on_stack())[1:]  # the innermost is its own
+    for frame in frames:
+        _tell(frame, retries)
+    return tuple(map(id, frames)), tuple(attempts)
+
+
+def _shells_on_stack() -> Iterator[FrameType]:
+    """The frames of the shells on the stack, the innermost first."""
+    frame = inspect.currentframe()
     while frame is not None:
         if id(frame.f_code) in _shells:
-            found.append(id(frame))
+            yield frame
         frame = frame.f_back
-    return tuple(found[1:])
+
+
+def _tell(shell: FrameType, retries: int) -> None:
+    """Leave the number for a first attempt that nobody watches, as long as it runs: see `forget_told`."""
+    control = shell.f_locals.get("control")
+    if control is not None:
+        told = control.way.told
+        told[id(shell)] = max(told.get(id(shell), 0), retries)
+        control.way.stale = True
+
+
+def forget_told(told: dict[int, int]) -> None:
+    """A call begins: what was told to one before, whose frame had the same number, is not for this one."""
+    shell = next(_shells_on_stack(), None)
+    told.pop(id(shell), None)
+
+
+def is_told(call: Call) -> bool:
+    """Whether somebody may have told the failed attempt of retries inside of it."""
+    return bool(call.below or call.control.way.told)
+
+
+def _told(call: Call, error: BaseException) -> int:
+    if call.watched is not None or error.__traceback__ is None:
+        return call.below
+    # A traceback begins where the exception was caught: in our shell.
+    return call.control.way.told.pop(id(error.__traceback__.tb_frame), 0)
 
 
 def requests_below(call: Call) -> int:
     """How many requests the failed attempt made besides the one that is known: retries of a call inside, or of an SDK.
 
-    Of a group it is the most of its members: they ran side by side, which makes none a retry of the other.
+    Of several calls inside, in a group or one after the other, it is the most that one made: none is a retry of the
+    other.
     """
     error = call.error
     assert error is not None  # noqa: S101 - asked after a failure
-    if not isinstance(error, BaseExceptionGroup):
-        return _below(call, error, error)
-    return max([_below(call, error, link) for link in (error, *leaves(error))])
+    links = (error, *leaves(error)) if isinstance(error, BaseExceptionGroup) else (error,)
+    return max(_told(call, error), *[_below(call, error, link) for link in links])
 
 
 def _below(call: Call, error: BaseException, link: BaseException) -> int:
-    for report, left in carried(link):
+    for report, left in carried(link, suppressed=True):
         if _inside(call, error, report.function, left):
             return max(0, report.requests - 1)  # none, where a breaker refused it
-    below = sdk_retries(link)
+    below = max(map(sdk_retries, _causes(link)))
     if below:
         call.control.retried_below(below)
     return below
+
+
+def _causes(link: BaseException | None) -> Iterator[BaseException]:
+    """The exception and its stated causes. Its context may be older than the attempt: it was made in a handler."""
+    for _ in range(_DEEPEST):
+        if link is None:
+            return
+        yield link
+        link = link.__cause__
 
 
 def _inside(call: Call, error: BaseException, function: str, left: Surroundings) -> bool:
@@ -90,5 +132,5 @@ def _inside(call: Call, error: BaseException, function: str, left: Surroundings)
         if (call.watched, call.attempt_number) in attempts:
             return True
     elif error.__traceback__ is not None and id(error.__traceback__.tb_frame) in shells_around:
-        return True  # a traceback begins where the exception was caught: in our shell
+        return True
     return not (shells_around or attempts) and function != call.control.name

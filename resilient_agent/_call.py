@@ -20,7 +20,7 @@ import tenacity
 from resilient_agent import _scope
 from resilient_agent import _statistics as statistics
 from resilient_agent import clock as clock_room
-from resilient_agent._below import requests_below
+from resilient_agent._below import is_told, requests_below
 from resilient_agent.classify.looking import told_by_args_alone
 from resilient_agent.errors import AttemptTimeout, DeadlineExceeded, Deferred
 from resilient_agent.report import AttemptReport, CallReport
@@ -147,17 +147,18 @@ class Call(tenacity.RetryCallState):
         key: the idempotency key; made when first asked for.
         ends_anywhere: the moment of its deadline on `time.monotonic`, for calls inside that run by another clock.
         passed_at: how much was taken as passed when that was worked out.
+        below: the most retries that a call made which failed inside of the running attempt.
         over: whether it has ended.
     """
 
     # Slots, as each failure reads most of them several times.
     __slots__ = (
         "_began", "_clock", "_elapsed", "_entered", "_lane", "_on_loop", "_outcome", "_resilient_agent_judges",
-        "_worked", "args", "arguments", "around", "attempt_number", "attempts", "begun", "consumer_time", "control",
-        "delivered", "ended", "ends", "ends_anywhere", "error", "first_error", "fn", "idle_for", "judge", "key",
-        "kwargs", "last_failure", "limit", "limits", "next_action", "outcome_timestamp", "over", "paced_for", "passed",
-        "passed_at", "probe", "requests", "retry_object", "rung", "serial", "start_time", "ticket", "token", "unheard",
-        "upcoming_sleep", "value", "verdict",
+        "_worked", "args", "arguments", "around", "attempt_number", "attempts", "begun", "below", "consumer_time",
+        "control", "delivered", "ended", "ends", "ends_anywhere", "error", "first_error", "fn", "idle_for", "judge",
+        "key", "kwargs", "last_failure", "limit", "limits", "next_action", "outcome_timestamp", "over", "paced_for",
+        "passed", "passed_at", "probe", "requests", "retry_object", "rung", "serial", "start_time", "ticket", "token",
+        "unheard", "upcoming_sleep", "value", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -209,7 +210,7 @@ class Call(tenacity.RetryCallState):
         self._on_loop: bool | None = None
         self._entered: contextvars.Token[Running | None] | None = None
         self.unheard: bool | None = None
-        self.serial = 0
+        self.serial = self.below = 0
         self.over = False
 
     # What is known, for strategies and hooks
@@ -273,7 +274,7 @@ class Call(tenacity.RetryCallState):
         assert error is not None  # noqa: S101 - asked after a failure
         told = told_by_args_alone(error)
         below = 0
-        if told is None and self.rung is None:
+        if self.rung is None and (told is None or is_told(self)):
             below = requests_below(self)
             self.requests += below
         self.verdict = verdict = self.judge.judge(error, told, self.attempt_number, below)
@@ -303,6 +304,7 @@ class Call(tenacity.RetryCallState):
         self._outcome = self.outcome_timestamp = self.next_action = self._began = None
         self.consumer_time = 0.0
         self.begun = False
+        self.below = 0
         self.attempt_number += 1
 
     def limit_met(self) -> str:

@@ -98,12 +98,14 @@ class _Way:
     Attributes:
         direct: whether it may be made without a `Call`: nobody wants to see it begin or succeed.
         stale: whether some context remembers the numbers of an earlier call: from then on each call leaves a mark.
+        told: what calls inside of first attempts that nobody watches had retried, by the frame of the attempt's shell.
     """
 
-    __slots__ = ("direct", "stale")
+    __slots__ = ("direct", "stale", "told")
 
     def __init__(self) -> None:
         self.direct = self.stale = False
+        self.told: dict[int, int] = {}
 
 
 class Controller(tenacity.BaseRetrying):

@@ -33,6 +33,7 @@ class Running(Protocol):
         around: the call that it runs in.
         budget: its retry budget, so that nobody counts it twice.
         arguments: of the call, while it runs.
+        below: the most retries that a call made which failed inside of the running attempt.
         over: whether it has ended.
     """
 
@@ -43,6 +44,7 @@ class Running(Protocol):
     passed_at: float
     around: Running | None
     arguments: tuple[Any, ...]
+    below: int
     over: bool
 
     @property

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from resilient_agent._below import forget_told
 from resilient_agent.report import CallReport
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def forget(control: Controller) -> None:
     """A call begins in this context: the numbers of the one before it no longer count."""
     if _last.get().get(control, control) is not None:
         _put(control, None)
+    if control.way.told:
+        forget_told(control.way.told)
 
 
 def drop(control: Controller) -> None:

@@ -9,8 +9,9 @@ long as nothing failed there is no `Call`, and an item costs little more than th
 from __future__ import annotations
 
 import functools
+import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -82,7 +83,7 @@ def _async_stream(fn: Callable[..., Any], control: Controller) -> Callable[..., 
         stream = _AsyncStream(control, fn, args, kwargs, anyio.current_time)
         delivered = stream.delivered
         try:
-            while await stream.opened():
+            while stream.starts_plainly() or (stream.call is not None and await stream.opened()):
                 sent = None
                 while True:
                     try:
@@ -154,7 +155,7 @@ class _Stream:
         self.held: deque[Any] = deque()
         self.value: Any = None
 
-    def _starts_plainly(self) -> bool:
+    def starts_plainly(self) -> bool:
         """Whether this is the start, and of a stream that nobody watches or that is switched off."""
         if self._started:
             return False
@@ -166,7 +167,6 @@ class _Stream:
             self._watch()
             return False
         self.source = self._fn(*self._args, **self._kwargs)
-        self.direct = True
         return True
 
     def _watch(self) -> Call:
@@ -267,7 +267,8 @@ class _PlainStream(_Stream):
 
     def opened(self) -> bool:
         """Whether there is a source to fetch from: of the first attempt, or of the next one after its wait."""
-        if self._starts_plainly():
+        if self.starts_plainly():
+            self.direct = True
             return True
         call, answer = self.call, None
         if call is None:
@@ -312,12 +313,9 @@ class _AsyncStream(_Stream):
     __slots__ = ()
 
     async def opened(self) -> bool:
-        """Whether there is a source to fetch from: of the first attempt, or of the next one after its wait."""
-        if self._starts_plainly():
-            return True
+        """Whether there is a source to fetch from: of a first attempt that is watched, or of the next one."""
         call, answer = self.call, None
-        if call is None:
-            return False
+        assert call is not None  # noqa: S101 - asked where there is one
         while (step := next_step(self._script, answer)) is not None:
             if step is not ATTEMPT:
                 answer = await perform_async(call, step)
@@ -326,8 +324,14 @@ class _AsyncStream(_Stream):
         call.result()
         return False
 
-    async def fetched(self, sent: Any) -> Any:
-        """The next item to hand out."""
+    def fetched(self, sent: Any) -> Awaitable[Any]:
+        """The next item to hand out, to be awaited."""
+        if self.call is None and self._thrown is None:
+            self.direct = True
+            return _first(self.source)
+        return self._fetched(sent)
+
+    async def _fetched(self, sent: Any) -> Any:
         if self._thrown is not None:
             return self._answered(await self.source.athrow(self._taken()))
         call = self.call
@@ -344,12 +348,15 @@ class _AsyncStream(_Stream):
         call.enter()
         try:
             if limit is None:
-                return await self.source.asend(sent)
+                return await self._asked(sent)
             with anyio.CancelScope(deadline=limit[0]):  # a fresh one each time
-                return await self.source.asend(sent)
+                return await self._asked(sent)
         finally:
             call.exit()
         raise limit[1] or call.out_of_time()
+
+    def _asked(self, sent: Any) -> Awaitable[Any]:
+        return self.source.asend(sent) if self.held or self._open else _first(self.source)
 
     def _limit(self, call: Call) -> tuple[float, AttemptTimeout | None] | None:
         """When the item has to be there, by the loop's clock, and what is wrong if it is not (None: ask the call)."""
@@ -371,3 +378,17 @@ class _AsyncStream(_Stream):
                     await self.source.aclose()
         finally:
             self._over()
+
+
+def _first(source: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """The first item is asked for where the event loop does not hear that a generator begins.
+
+    When it ends it would close this one beside the generator around it, which closes it as well: one of both finds it
+    running, and that is told as an error.
+    """
+    told = sys.get_asyncgen_hooks().firstiter
+    sys.set_asyncgen_hooks(firstiter=None)
+    try:
+        return source.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(firstiter=told)

@@ -73,8 +73,8 @@ class CallReport:
             knows of no call: it made none, or left it to a task or a thread of its own (`asyncio.gather`).
         attempts: the attempts in order; of very many the first two and the last.
         requests: how many attempts there were, those counted that an SDK or another decorated
-            function made below this one; of calls side by side in a group, the most that one made. 0 where it was
-            refused before the first.
+            function made below this one; of several calls inside of an attempt, the most that one made which failed.
+            0 where it was refused before the first.
         waited: seconds waited between attempts by this call alone.
         paced: seconds waited in the pacer.
         worked: seconds spent in attempts, as far as they were measured (see `AttemptReport`).
@@ -163,8 +163,13 @@ def report_of(error: BaseException) -> CallReport | None:
     return next((report for report, _ in carried(error)), None)
 
 
-def carried(error: BaseException) -> Iterator[tuple[CallReport, Surroundings]]:
-    """The reports on an exception and those behind it, the nearest first, each with where it was left."""
+def carried(error: BaseException, *, suppressed: bool = False) -> Iterator[tuple[CallReport, Surroundings]]:
+    """The reports on an exception and those behind it, the nearest first, each with where it was left.
+
+    Args:
+        error: the exception.
+        suppressed: whether to look behind a `raise ... from None` too: it hides what was, and undoes nothing.
+    """
     if not error.__dict__ and error.__cause__ is None and error.__context__ is None:
         return
     seen: set[int] = set()
@@ -174,7 +179,7 @@ def carried(error: BaseException) -> Iterator[tuple[CallReport, Surroundings]]:
         report = getattr(link, "__dict__", {}).get(_ATTRIBUTE)
         if isinstance(report, CallReport):
             yield report, link.__dict__.get(_LEFT, NOWHERE)
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        link = link.__cause__ or (None if link.__suppress_context__ and not suppressed else link.__context__)
 
 
 def attach(report: CallReport, error: BaseException, left: Surroundings) -> None:

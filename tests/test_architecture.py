@@ -103,6 +103,7 @@ ALLOWED = {
     ("_call", "_below"),
     ("_call", "_scope"),
     ("_call", "_statistics"),
+    ("_statistics", "_below"),
     ("_course", "_telling"),
     ("_telling", "_below"),
     ("_shapes", "_below"),

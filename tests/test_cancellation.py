@@ -13,7 +13,7 @@ import pytest
 import tenacity
 import trio
 
-from resilient_agent import ErrorClassifier, ErrorType, interrupted_sessions, resilient, session_guard
+from resilient_agent import ErrorClassifier, ErrorType, attempts, interrupted_sessions, resilient, session_guard
 
 
 class Everything(ErrorClassifier):
@@ -97,6 +97,41 @@ def test_an_asyncio_timeout_ends_the_call_on_time(catch, where):
         asyncio.run(main())
     assert 0.05 < time.monotonic() - begun < 1
     assert len(attempts) == 1
+
+
+@pytest.mark.parametrize("catch", CATCH_ALL)
+@pytest.mark.parametrize("form", ["stream", "loop"])
+@pytest.mark.anyio
+async def test_a_cancellation_ends_a_stream_and_a_loop_at_once(form, catch):
+    """Cancelled in its first attempt, it makes no other one, though every error is retryable."""  # A2
+    tries = []
+    options = {"wait": tenacity.wait_fixed(30), "stop": tenacity.stop_never, **CATCH_ALL[catch]()}
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(IN_FORM[form], tries, anyio.sleep_forever, options)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert len(tries) == 1
+
+
+async def in_stream(tries, attempt, options):
+    @resilient(**options)
+    async def stream():
+        tries.append(1)
+        yield await attempt()
+
+    async for _ in stream():
+        pass
+
+
+async def in_loop(tries, attempt, options):
+    async for round_ in attempts(**options):
+        with round_:
+            tries.append(1)
+            await attempt()
+
+
+IN_FORM = {"stream": in_stream, "loop": in_loop}
 
 
 @pytest.mark.anyio
@@ -307,6 +342,19 @@ def test_what_is_no_error_reaches_nobody_in_a_coroutine(kind, attempt):
     asyncio.run(main())
     assert len(calls) == attempt
     assert not any(error is stopping for _, error in watchers.seen)
+
+
+@pytest.mark.parametrize("form", ["stream", "loop"])
+def test_neither_is_one_in_a_stream_or_a_loop_retried(async_waits, form):
+    """It comes out as it is, and nobody judges it."""  # A3
+    classifier, tries = Everything(), []
+
+    async def attempt():
+        raise asyncio.CancelledError("a library's own")
+
+    with pytest.raises(asyncio.CancelledError, match="a library's own"):
+        asyncio.run(IN_FORM[form](tries, attempt, {"classifier": classifier, "sleep": async_waits}))
+    assert (len(tries), classifier.seen, list(async_waits)) == (1, [], [])
 
 
 def test_a_cancelled_error_that_nobody_asked_for_comes_out_as_it_is(async_waits):

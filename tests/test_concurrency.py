@@ -181,7 +181,7 @@ def test_one_exception_object_may_be_raised_by_many_threads(restless):
 
 @pytest.mark.anyio
 async def test_a_change_of_context_in_the_call_is_the_callers(async_waits):
-    """What the user's coroutine sets in its context is there after the call, as in a plain await."""
+    """What the user's coroutine sets in its context is there after the call, as in a plain await."""  # A59
     variable = contextvars.ContextVar("variable", default="before")
     calls = []
 

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 import tenacity
 
-from resilient_agent import BreakerState, CircuitBreaker, CircuitOpen, RetryBudget, report_of, resilient
+from resilient_agent import BreakerState, CircuitBreaker, CircuitOpen, RetryBudget, attempts, report_of, resilient
 from resilient_agent.testing import no_waiting
 
 
@@ -160,6 +160,67 @@ async def test_a_retry_holds_its_token_while_it_waits_and_gives_it_back_when_can
         tasks.cancel_scope.cancel()
     assert seen == ["0 retries left, 1 held"]
     assert numbers(budget) == "1 retries left, 0 held"
+
+
+async def a_stream(attempt, options):
+    @resilient(**options)
+    async def stream():
+        yield await attempt()
+
+    async for _ in stream():
+        pass
+
+
+async def a_loop(attempt, options):
+    async for round_ in attempts(**options):
+        with round_:
+            await attempt()
+
+
+FORMS = pytest.mark.parametrize("form", [a_stream, a_loop])
+
+
+@pytest.mark.anyio
+@FORMS
+async def test_a_stream_and_a_loop_that_are_cancelled_in_the_wait_give_the_token_back(form):
+    """As soon as the cancellation is met."""  # A31
+    budget, seen = RetryBudget(1, floor=0), []
+
+    async def attempt():
+        raise Failed(503)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(form, attempt, {"budget": budget, "wait": tenacity.wait_fixed(60)})
+        await anyio.wait_all_tasks_blocked()
+        seen.append(numbers(budget))
+        tasks.cancel_scope.cancel()
+    assert seen == ["0 retries left, 1 held"]
+    assert numbers(budget) == "1 retries left, 0 held"
+
+
+@FORMS
+def test_a_probe_of_a_stream_or_a_loop_that_is_cancelled_gives_its_slot_back(virtually, form):
+    """The next call may probe at once, and closes the breaker."""  # A35
+    breaker = CircuitBreaker(consecutive_failures=1, open_for=30)
+    options = {"breaker": breaker, "max_retries": 0, "pacer": None}
+
+    async def fails():
+        raise Failed(503)
+
+    async def main():
+        with pytest.raises(Failed):
+            await form(fails, options)
+        await anyio.sleep(31)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(form, anyio.sleep_forever, options)
+            await anyio.sleep(1)
+            with pytest.raises(CircuitOpen):
+                await form(anyio.lowlevel.checkpoint, options)
+            tasks.cancel_scope.cancel()
+        await form(anyio.lowlevel.checkpoint, options)
+
+    assert virtually(main) == (None, 32)
+    assert breaker.state is BreakerState.CLOSED
 
 
 @pytest.mark.anyio

@@ -455,6 +455,117 @@ def test_a_report_of_an_earlier_attempt_is_none_from_below():
     assert (len(made), report_of(made[0]).requests) == (4, 5)
 
 
+# Another exception comes out than the one that the call inside ended with
+
+
+def from_none(call):
+    try:
+        return call()
+    except ConnectionResetError:
+        raise TimeoutError("timed out") from None
+
+
+def without_a_chain(call):
+    failed = False
+    try:
+        return call()
+    except ConnectionResetError:
+        failed = True
+    raise TimeoutError(f"timed out: {failed}")
+
+
+def another_failed_before(call):
+    with contextlib.suppress(ConnectionResetError):
+        call()
+    raise ConnectionResetError("the next one as well")
+
+
+NEW_ERRORS = pytest.mark.parametrize("way_out", [from_none, without_a_chain, another_failed_before])
+
+
+@NEW_ERRORS
+@pytest.mark.parametrize("watched", [{}, {"deadline": 60}], ids=str)
+def test_retries_below_count_whatever_exception_comes_out(way_out, watched):
+    """An error raised in place of the inner one hides it; what was asked was asked all the same."""  # A58
+    script = Script(ConnectionResetError("cut"))
+    inner = resilient(max_retries=2, sleep=lambda _: None)(script)
+
+    @resilient(max_retries=2, sleep=lambda _: None, **watched)
+    def outer():
+        return way_out(inner)
+
+    for calls in (3, 6):
+        with pytest.raises(Exception) as caught:
+            outer()
+        assert (script.calls, report_of(caught.value).requests) == (calls, 3)
+
+
+@NEW_ERRORS
+def test_neither_does_a_stream_or_a_loop_lose_count(way_out):
+    """The call inside knows whose attempt it is in."""  # A58
+    script = Script(ConnectionResetError("cut"))
+    inner = resilient(max_retries=2, sleep=lambda _: None)(script)
+
+    @resilient(max_retries=2, sleep=lambda _: None)
+    def stream():
+        yield way_out(inner)
+
+    def loop():
+        for attempt in attempts(max_retries=2, sleep=lambda _: None):
+            with attempt:
+                way_out(inner)
+
+    for outer, calls in ((lambda: list(stream()), 3), (loop, 6)):
+        with pytest.raises(Exception) as caught:
+            outer()
+        assert (script.calls, report_of(caught.value).requests) == (calls, 3)
+
+
+@pytest.mark.anyio
+@NEW_ERRORS
+@pytest.mark.parametrize("kind", ["coroutine", "stream"])
+async def test_neither_do_coroutines_lose_count(async_waits, way_out, kind):
+    """Nor async streams: their shells stand on the stack as well."""  # A58
+    script = Script(ConnectionResetError("cut"))
+    inner = resilient(max_retries=2, sleep=lambda _: None)(script)
+
+    async def ask():
+        await anyio.lowlevel.checkpoint()
+        return way_out(inner)
+
+    async def stream():
+        yield await ask()
+
+    outer = resilient(max_retries=2, sleep=async_waits)(ask if kind == "coroutine" else stream)
+    with pytest.raises(Exception) as caught:
+        await (outer() if kind == "coroutine" else anext(outer()))
+    assert (script.calls, report_of(caught.value).requests) == (3, 3)
+
+
+def test_what_was_told_to_an_attempt_that_went_well_is_not_counted_for_the_next_call():
+    """Its frame has mostly the same place in memory."""  # A58, A63
+    script = Script(ConnectionResetError("cut"))
+    inner = resilient(max_retries=2, sleep=lambda _: None)(script)
+
+    @resilient(max_retries=2, sleep=lambda _: None)
+    def outer(go_well):
+        if not go_well:
+            raise TimeoutError("timed out")
+        with contextlib.suppress(ConnectionResetError):
+            inner()
+
+    @resilient(max_retries=2, sleep=lambda _: None)
+    def stream(go_well):
+        yield outer.__wrapped__(go_well)
+
+    for call in (outer, lambda go_well: list(stream(go_well))):
+        call(go_well=True)
+        with pytest.raises(TimeoutError) as caught:
+            call(go_well=False)
+        assert [attempt.number for attempt in report_of(caught.value).attempts] == [1, 2, 3]
+        assert report_of(caught.value).requests == 3
+
+
 # A call inside of a group of tasks
 
 
@@ -528,6 +639,27 @@ def test_retries_of_an_sdk_are_counted(nest):
         error, _ = nest(script, retries(5))
     assert script.calls == 2
     assert report_of(error).requests == 6
+
+
+def test_retries_of_an_sdk_are_counted_behind_a_wrapper_of_its_error(nest):
+    """A cause that is stated belongs to the failure; what was being handled before the call does not."""  # A58
+
+    def wrapped():
+        calls.append(1)
+        raise ConnectionError("not to be had") from Refused(2)
+
+    calls = []
+    with pytest.warns(RuntimeWarning, match="retried 2 times"):
+        error, _ = nest(wrapped, retries(5))
+    assert (len(calls), report_of(error).requests) == (2, 6)
+    script = Script(ConnectionResetError("cut"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            raise Refused(2)
+        except Refused:
+            nest(script, retries(2))
+    assert script.calls == 3
 
 
 def test_retries_of_an_sdk_may_use_up_all_of_them(nest):

@@ -72,12 +72,22 @@ def test_a_hostile_server_cannot_hold_a_call_for_ever():
     assert "deadline=200" in report_of(caught.value).limit
 
 
-def test_a_negative_pushback_stops_the_call():
-    """What gRPC says for "do not retry" is obeyed at the first attempt."""  # A21
-    ask, seen = failing(Unavailable(grpc_retry_pushback_ms="-1"))
+@pytest.mark.parametrize("pushback", ["-1", "-2", "-5.5", "abc", "", "nan", "inf", "1.5", "\u0663"])
+def test_a_pushback_that_is_no_count_stops_the_call(pushback):
+    """What is negative or cannot be read means "do not retry" to gRPC: it is obeyed at the first attempt."""  # A21
+    ask, seen = failing(Unavailable(grpc_retry_pushback_ms=pushback))
     with no_waiting() as waits, pytest.raises(Unavailable):
         ask()
     assert (len(seen), waits) == (1, [])
+
+
+@pytest.mark.parametrize("pushback", ["0", "5", " 1500 "])
+def test_a_pushback_that_is_a_count_lets_the_call_go_on(pushback):
+    """So many milliseconds, then the next attempt."""  # A21
+    ask, seen = failing(Unavailable(grpc_retry_pushback_ms=pushback))
+    with no_waiting():
+        assert ask() == "done"
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["one curve for all", "each kind its own"])

@@ -5,6 +5,7 @@ import contextvars
 import functools
 import gc
 import inspect
+import sys
 import weakref
 from contextlib import aclosing
 
@@ -833,11 +834,12 @@ def test_no_generator_exit_is_ignored(retry):
     stream.close()
 
 
-def test_a_stream_that_nobody_closes_is_closed_with_its_loop():
+@pytest.mark.parametrize("options", [{}, {"deadline": 30}, {"item_timeout": 30}, {"commit_when": bool}], ids=str)
+def test_a_stream_that_nobody_closes_is_closed_with_its_loop(options):
     """The shutdown of asyncio closes what a `break` left open, without a complaint."""  # A51
-    log = []
+    log, complaints = [], []
 
-    @resilient(deadline=30)
+    @resilient(**options)
     async def stream():
         try:
             yield 1
@@ -847,14 +849,37 @@ def test_a_stream_that_nobody_closes_is_closed_with_its_loop():
             log.append("closed")
 
     async def main():
-        running = stream()
-        left_open.append(running)
-        async for _ in running:
-            break
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        for _ in range(9):  # it closes them in any order
+            left_open.append(stream())
+            await anext(left_open[-1])
 
     left_open = []
     asyncio.run(main())
-    assert log == ["closed"]
+    assert (log, complaints) == (["closed"] * 9, [])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("options", [{}, {"deadline": 30}], ids=str)
+async def test_whoever_hears_of_new_generators_hears_of_a_stream_once(options):
+    """Of ours, which closes the function's own; and of those that begin after it as before."""  # A51
+    heard, before = [], sys.get_asyncgen_hooks()
+
+    async def other():
+        yield 1
+
+    @resilient(**options)
+    async def stream():
+        async for item in other():
+            yield item
+        yield 2
+
+    sys.set_asyncgen_hooks(firstiter=lambda generator: heard.append(generator.__name__))
+    try:
+        assert [item async for item in stream()] == [1, 2]
+    finally:
+        sys.set_asyncgen_hooks(*before)
+    assert heard == ["stream", "other"]
 
 
 def test_nothing_of_a_stream_lives_on(waits):

@@ -22,6 +22,7 @@ __all__ = ["OPEN", "Rule", "When"]
 
 OPEN: Final = 4  # letters that a word with an open end must show
 _PHRASES: Final = ("words", "also", "unless")
+_NO_COUNT: Final = "no count"
 _TEXTS: Final = ("codes", "types", "causes", "headers", *_PHRASES)
 
 
@@ -42,7 +43,8 @@ class When:
             `*` at the end leaves the end of the last word open (`exceed*`).
         also: phrases of which one has to be there too.
         unless: phrases of which none may be there.
-        headers: headers of the answer, by name, or `name: value`.
+        headers: headers of the answer, by name, or `name: value`; `name: no count` fits what is no whole
+            number from 0 on.
         errnos: the system's error numbers, as in `errno.ENOSPC`.
         outside: whether an answer, a request or the system stands behind the exception.
 
@@ -196,9 +198,15 @@ def _header(asked: str) -> tuple[str, str]:
 def _any_header(asked: tuple[tuple[str, str], ...], evidence: Evidence) -> bool:
     for name, wanted in asked:
         value = evidence.header(name)
-        if value is not None and (not wanted or value.strip().lower() == wanted):
+        if value is not None and (not wanted or _header_says(value.strip().lower(), wanted)):
             return True
     return False
+
+
+def _header_says(value: str, wanted: str) -> bool:
+    if wanted == _NO_COUNT:
+        return not (value.isascii() and value.isdigit())
+    return value == wanted
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

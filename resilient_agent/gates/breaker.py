@@ -134,7 +134,9 @@ class CircuitBreaker:
         ValueError: a number is not finite or out of its range, or nothing is left that could
             open the breaker; the text names the argument.
 
-    Methods are handed `now`, the seconds of the caller's clock; see `RetryBudget`.
+    Methods are handed `now`, the seconds of the caller's clock; see `RetryBudget`. A trio run begins its
+    clock anywhere: to one that is shared with plain code, asyncio or another run, long may seem to have
+    passed, and a wait or an opening may be over too early. Give trio one of its own, and keep to one run.
 
     Example:
         >>> from resilient_agent import ErrorClassifier

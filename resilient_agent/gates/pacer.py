@@ -50,7 +50,9 @@ class Pacer:
     Attributes:
         active: whether any of its lanes met a limit or an overload lately.
 
-    Methods are handed `now`, the seconds of the caller's clock; see `RetryBudget`.
+    Methods are handed `now`, the seconds of the caller's clock; see `RetryBudget`. A trio run begins its
+    clock anywhere: to one that is shared with plain code, asyncio or another run, long may seem to have
+    passed, and a wait or an opening may be over too early. Give trio one of its own, and keep to one run.
 
     Example:
         >>> pacer = Pacer(name="gpt-4o")

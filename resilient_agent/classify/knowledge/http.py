@@ -15,7 +15,7 @@ __all__ = ["HTTP"]
 HTTP = (
     Rule(
         "http/told-not-to",
-        when=When(headers=("x-should-retry: false", "grpc-retry-pushback-ms: -1")),
+        when=When(headers=("x-should-retry: false", "grpc-retry-pushback-ms: no count")),
         then=ErrorType.NON_RETRYABLE,
         because="the server itself says that trying again is useless",
         seen="the OpenAI and Anthropic SDKs obey x-should-retry; gRPC retry design (gRFC A6), server pushback",
