@@ -29,6 +29,7 @@ from resilient_agent.session._terminating import watch
 from resilient_agent.session.faces import AsyncSession
 from resilient_agent.session.guard import Options, SessionGuard, Store, session_guard
 from resilient_agent.session.stores import open_store
+from resilient_agent.session.stores.base import SessionStore
 
 __all__ = ["Handler", "claim_interrupted", "recover"]
 
@@ -175,7 +176,7 @@ async def recover(
     def claim(limit: int) -> list[SessionGuard]:
         return claim_interrupted(opened, limit=limit, keep=keep, **options)
 
-    worker = _Worker(claim, handler, concurrency, poll)
+    worker = _Worker(opened, claim, handler, concurrency, poll)
     return await worker.run(drain)
 
 
@@ -183,8 +184,14 @@ class _Worker:
     """One run of `recover`."""
 
     def __init__(
-        self, claim: Callable[[int], list[SessionGuard]], handler: Handler, concurrency: int, poll: float | None
+        self,
+        store: SessionStore,
+        claim: Callable[[int], list[SessionGuard]],
+        handler: Handler,
+        concurrency: int,
+        poll: float | None,
     ) -> None:
+        self._store = store
         self._claim = claim
         self._handler = handler
         self._concurrency = concurrency
@@ -236,7 +243,7 @@ class _Worker:
         if free == 0:
             return []
         try:
-            return await decided(lambda: self._claim(free), undo=_give_back)
+            return await decided(lambda: self._claim(free), at=self._store, undo=_give_back)
         except StorageError as error:
             if self._poll is None:
                 raise
