@@ -96,11 +96,12 @@ class _Job(Generic[T]):
         result: what it returned, in a list; empty where it raised.
     """
 
-    __slots__ = ("_error", "_taken", "_tell", "_work", "over", "result")
+    __slots__ = ("_asked", "_error", "_taken", "_tell", "_work", "over", "result")
 
     def __init__(self, work: Callable[[], T], tell: Callable[[], object]) -> None:
         self._work = work
         self._tell = tell
+        self._asked = clock.monotonic()
         self._taken = threading.Lock()  # once and for all: by the thread that runs it, or by whoever withdrew it
         self._error: BaseException | None = None
         self.over = False
@@ -113,10 +114,12 @@ class _Job(Generic[T]):
     def run(self) -> Callable[[], object]:
         """In the thread: do the work, and hand over what tells the loop."""
         if self.withdraw():
+            clock.asked.since = self._asked
             try:
                 self.result.append(self._work())
             except BaseException as error:  # whatever it is, it belongs to the caller
                 self._error = error
+            clock.asked.since = None
             self.over = True
         return self._told
 
