@@ -17,6 +17,7 @@ import msgspec
 from resilient_agent import clock
 from resilient_agent.errors import SessionBusy
 from resilient_agent.session.history import History
+from resilient_agent.session.record import read_line
 from resilient_agent.session.stores import base
 from resilient_agent.session.stores._asking import Asking
 from resilient_agent.session.stores._held import Held
@@ -127,11 +128,16 @@ class LeasedStore:
             return False
         with contextlib.ExitStack() as otherwise:
             otherwise.callback(held.release, 0.0)
-            history = self.read(found.session_id)
-            if history is None or history.saved_at != found.saved_at:  # resumed and left again since then
+            if self._saved_at(found.session_id) != found.saved_at:  # resumed and left again since then
                 return False
             held.delete()
         return True
+
+    def _saved_at(self, session_id: str) -> datetime.datetime | None:
+        """When it was saved last, as its last record says also where what it holds is sealed."""
+        lines = self._ask(lambda: self.engine.read(session_id))
+        last = read_line(lines[-1]) if lines else ""
+        return None if isinstance(last, str) else last.at
 
     def _hold(self, session_id: str) -> Held:
         base.check_session_id(session_id)
