@@ -40,6 +40,7 @@ __all__ = [
     "take_place",
     "write_at",
 ]
+    "written_at",
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_LOCKS: Final = (
@@ -175,6 +176,11 @@ def stands_at(path: Path | str, ours: tuple[int, int]) -> bool:
 def same_file(fd: int, path: Path) -> bool:
     """Whether the path still names the open file."""
     return stands_at(path, identity(fd))
+def written_at(fd: int) -> int:
+    """When an open file was written last, in nanoseconds since 1970."""
+    return os.fstat(fd).st_mtime_ns
+
+
 
 
 def lines(fd: int) -> Iterator[bytes]:

@@ -101,11 +101,13 @@ class FileStore:
             fd = self._own(path, session_id)
         try:
             return FileLog(fd, path, session_id, admit=admit, durability=self.durability, codec=codec)
-        except BaseException:
+        except BaseException as refusal:
             with contextlib.suppress(OSError):
                 if _posix.size(fd) == 0:  # of a session that there was not, and that is not to begin
                     _posix.remove(path)
             _posix.let_go(fd)
+                elif (rest := lease.rest_after(refusal, clock.now())) > 0:
+                    _resting[path] = _posix.written_at(fd), clock.monotonic() + rest
             raise
 
     def read(self, session_id: str, *, codec: Codec | None = None) -> History | None:
@@ -163,7 +165,7 @@ class FileStore:
             with contextlib.suppress(SessionSealed, StorageError):
                 history = self.read(found.session_id)
                 how = None if history is None else history.interruption
-        return how is not None and lease.backoff(how, now) <= 0
+        return how is not None and lease.backoff(how, now) <= 0 and not _rests(found.path)
 
     def find(self, session_id: str) -> StoredSession | None:
         """One session as a listing shows it, or None where there is none."""
@@ -301,5 +303,22 @@ def _default_folder() -> Path:
 
 
 def _skeleton(record: Record) -> Record:
+_resting: Final[dict[Path, tuple[int, float]]] = {}
+"""Logs that were refused by whoever claimed them: as of which write, and until when by the monotonic clock they are
+not offered here again. A database says that to all workers; a log is left as it is, so each process finds out."""
+
+
+def _rests(path: Path | None) -> bool:
+    """Whether a log is as it was when it was refused, not long ago."""
+    if path is None or path not in _resting:
+        return False
+    written, until = _resting[path]
+    with contextlib.suppress(OSError):  # it is gone
+        if clock.monotonic() < until and path.stat().st_mtime_ns == written:
+            return True
+    _resting.pop(path, None)
+    return False
+
+
     """A record without what the conversation says, for a fold that only asks how the session stands."""
     return dataclasses.replace(record, fields={**_NOTHING, **without_content(record.fields)})

@@ -22,9 +22,9 @@ from resilient_agent.session.stores import base
 from resilient_agent.session.stores._asking import Asking
 from resilient_agent.session.stores._held import Held
 from resilient_agent.session.stores._keeper import Keeper
-from resilient_agent.session.stores._leasedlog import Header, LeasedLog, as_log, rest_after
+from resilient_agent.session.stores._leasedlog import Header, LeasedLog, as_log
 from resilient_agent.session.stores.base import Admit, Codec, StoredSession, StoredStatus
-from resilient_agent.session.stores.lease import Engine, Row
+from resilient_agent.session.stores.lease import Engine, Row, rest_after
 
 __all__ = ["LeasedStore"]
 
@@ -116,7 +116,7 @@ class LeasedStore:
     def prune(
         self, *, older_than: float | datetime.timedelta, status: StoredStatus | Collection[StoredStatus]
     ) -> list[StoredSession]:
-        """Remove the sessions that were saved last so long ago and stand so; see `prune_sessions`."""
+        """Remove the sessions whose last save is at least `older_than` ago and whose status is `status`."""
         is_due = base.prunable(older_than, status, self._ask(self.engine.now))
         return [found for found in filter(is_due, self.scan()) if self._removed(found)]
 
