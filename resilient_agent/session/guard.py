@@ -190,6 +190,8 @@ def prune_sessions(
 ) -> list[StoredSession]:
     """Remove old sessions; never one that somebody holds.
 
+    A damaged file is not removed but set aside, as at the end of its guard; `discard_session` removes it.
+
     Args:
         older_than: seconds since the last save, or a timedelta.
         status: `"closed"`, `"interrupted"`, or both in a list.

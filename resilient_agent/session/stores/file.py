@@ -29,9 +29,10 @@ import platformdirs
 from resilient_agent import clock
 from resilient_agent.errors import SessionBusy, SessionSealed, StorageError, UnsupportedFormat
 from resilient_agent.session.history import History
+from resilient_agent.session.log import parse
 from resilient_agent.session.record import Record, without_content
 from resilient_agent.session.stores import _posix, _reading, base, lease
-from resilient_agent.session.stores._filelog import DAMAGED, Durability, FileLog
+from resilient_agent.session.stores._filelog import COMPACTING, DAMAGED, Durability, FileLog, set_aside
 from resilient_agent.session.stores.base import Admit, Codec, StoredSession, StoredStatus
 
 __all__ = ["Durability", "FileLog", "FileStore"]
@@ -105,9 +106,9 @@ class FileStore:
             with contextlib.suppress(OSError):
                 if _posix.size(fd) == 0:  # of a session that there was not, and that is not to begin
                     _posix.remove(path)
-            _posix.let_go(fd)
                 elif (rest := lease.rest_after(refusal, clock.now())) > 0:
                     _resting[path] = _posix.written_at(fd), clock.monotonic() + rest
+            _posix.let_go(fd)
             raise
 
     def read(self, session_id: str, *, codec: Codec | None = None) -> History | None:
@@ -192,7 +193,9 @@ class FileStore:
     def prune(
         self, *, older_than: float | datetime.timedelta, status: StoredStatus | Collection[StoredStatus]
     ) -> list[StoredSession]:
-        """Remove the sessions that were saved last so long ago and stand so; never one that somebody holds.
+        """Remove the sessions whose last save is at least `older_than` ago and whose status is `status`.
+
+        Never one that somebody holds. One that is damaged is kept under another name, as at the end of its guard.
 
         Args:
             older_than: seconds, or a timedelta.
@@ -220,7 +223,9 @@ class FileStore:
         with self._owned(path, session_id) as fd:
             found = _summary(path, _reading.ends_of(fd), live=False)
             is_due = found is not None and due(found)
-            if is_due or _posix.size(fd) == 0:  # empty: it was gone, and has just been made by being opened
+            if is_due and parse(_posix.lines(fd), lambda _: None).damage:
+                set_aside(path)
+            elif is_due or _posix.size(fd) == 0:  # empty: it was gone, and has just been made by being opened
                 _posix.remove(path)
         return found if is_due else None
 
@@ -230,6 +235,8 @@ class FileStore:
         with _posix.refused("remove the session's log", path):
             fd = self._own(path, session_id)
             try:
+                # Of an owner who died in mid-compaction: it says all that the log says.
+                path.with_name(path.name + COMPACTING).unlink(missing_ok=True)
                 yield fd
             finally:
                 _posix.let_go(fd)
@@ -296,13 +303,6 @@ def _summary(path: Path, ends: _reading.Ends, *, live: bool) -> StoredSession | 
     )
 
 
-def _default_folder() -> Path:
-    home = os.environ.get("RESILIENT_AGENT_HOME")
-    base = Path(home) if home else platformdirs.user_state_path("resilient_agent")
-    return base / "sessions"
-
-
-def _skeleton(record: Record) -> Record:
 _resting: Final[dict[Path, tuple[int, float]]] = {}
 """Logs that were refused by whoever claimed them: as of which write, and until when by the monotonic clock they are
 not offered here again. A database says that to all workers; a log is left as it is, so each process finds out."""
@@ -320,5 +320,12 @@ def _rests(path: Path | None) -> bool:
     return False
 
 
+def _default_folder() -> Path:
+    home = os.environ.get("RESILIENT_AGENT_HOME")
+    base = Path(home) if home else platformdirs.user_state_path("resilient_agent")
+    return base / "sessions"
+
+
+def _skeleton(record: Record) -> Record:
     """A record without what the conversation says, for a fold that only asks how the session stands."""
     return dataclasses.replace(record, fields={**_NOTHING, **without_content(record.fields)})
