@@ -245,8 +245,11 @@ def __getattr__(name: str) -> Any:
     room = _ROOMS.get(name)
     if room is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{room}"), name)
-    globals()[name] = value  # the next look-up finds it without asking here
+    try:
+        module = importlib.import_module(f"{__name__}.{room}")
+    except AttributeError as error:  # `from resilient_agent import` would take it for a name that we do not have
+        raise ImportError(f"{__name__}.{room} cannot be loaded: {error!r}") from error
+    value = globals()[name] = getattr(module, name)  # the next look-up finds it without asking here
     return value
 
 

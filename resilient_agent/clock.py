@@ -1,4 +1,4 @@
-"""The only room that names `time`: everything else is handed a clock.
+"""The only room that names `time`, but for `testing`, which stands in for it: everything else is handed a clock.
 
 Nobody decides here. A test that wants to rule time replaces the event loop's clock, or hands
 another `sleep=` to the decorator.
@@ -11,6 +11,7 @@ import datetime
 import functools
 import math
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Passed",
+    "asked",
     "async_sleep",
     "asyncio_loop",
     "callback",
-    "event_loop",
     "monotonic",
     "now",
     "of_event_loop",
@@ -50,6 +51,18 @@ wall = time.time
 """Seconds since 1970: for HTTP dates and for what people read, never for durations."""
 
 
+class _Asked(threading.local):
+    since: float | None = None
+
+    def moment(self) -> float:
+        """That moment, by `monotonic`; now, where nobody else asked."""
+        return monotonic() if self.since is None else self.since
+
+
+asked = _Asked()
+"""When somebody who waits for it asked for what this thread is doing: it may have waited for a thread since."""
+
+
 def now() -> datetime.datetime:
     """The present moment, aware, in UTC."""
     return datetime.datetime.now(datetime.UTC)
@@ -67,12 +80,6 @@ def asyncio_loop() -> object | None:
     """The asyncio event loop that runs in this thread, or None."""
     asyncio = sys.modules.get("asyncio")
     return None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001 - documented for such use
-
-
-def event_loop() -> object | None:
-    """What tells the event loop that runs in this thread from every other; None where none runs."""
-    trio = _trio_here()
-    return asyncio_loop() if trio is None else trio.lowlevel.current_trio_token()
 
 
 def _trio_here() -> Any:

@@ -28,12 +28,13 @@ __all__ = ["Line", "decided"]
 T = TypeVar("T")
 
 _POLL: Final = 0.0005  # seconds; only ever waited for by a caller that was cancelled in mid-save
-_THREADS: Final = 16  # more saves than that at once only wait for each other at the disk
+_THREADS: Final = 16  # for each kind of store: more saves than that at once only wait for each other at the disk
 
 
 async def decided(
     work: Callable[[], T],
     *,
+    at: object = None,
     line: Line | None = None,
     undo: Callable[[T], object] | None = None,
     must: bool = False,
@@ -42,20 +43,24 @@ async def decided(
 
     Args:
         work: what to run, once.
-        line: what it waits in for its turn, if anything.
+        at: what it is about to wait for, such as a store.
+        line: what it waits in for its turn, if anything; it knows for itself what its work waits for.
         undo: given the result of work that was done for a caller who was cancelled meanwhile.
         must: do the work even where the cancellation came before it began.
 
     Raises:
         What the work raised; or the cancellation, after the work is over.
+        RuntimeError: there is no thread, and none can be started; the work is not done.
     """
     over, tell = clock.signal()
     job = _Job(work, tell)
     try:
         await anyio.lowlevel.checkpoint_if_cancelled()
-        (line or _threads).do(job.run)
+        (line or _threads_for(type(at))).do(job.run)
         await over()
-    except GeneratorExit:  # thrown away, as by a loop that was closed: there is nobody to wait for what has begun
+    except (GeneratorExit, Exception):
+        # Thrown away, as by a loop that was closed: there is nobody to wait for what has begun. Or there is no thread
+        # for it, and its caller is told that it is not done.
         job.withdraw()
         raise
     except anyio.get_cancelled_exc_class() as cancelled:
@@ -91,11 +96,12 @@ class _Job(Generic[T]):
         result: what it returned, in a list; empty where it raised.
     """
 
-    __slots__ = ("_error", "_taken", "_tell", "_work", "over", "result")
+    __slots__ = ("_asked", "_error", "_taken", "_tell", "_work", "over", "result")
 
     def __init__(self, work: Callable[[], T], tell: Callable[[], object]) -> None:
         self._work = work
         self._tell = tell
+        self._asked = clock.monotonic()
         self._taken = threading.Lock()  # once and for all: by the thread that runs it, or by whoever withdrew it
         self._error: BaseException | None = None
         self.over = False
@@ -108,10 +114,12 @@ class _Job(Generic[T]):
     def run(self) -> Callable[[], object]:
         """In the thread: do the work, and hand over what tells the loop."""
         if self.withdraw():
+            clock.asked.since = self._asked
             try:
                 self.result.append(self._work())
             except BaseException as error:  # whatever it is, it belongs to the caller
                 self._error = error
+            clock.asked.since = None
             self.over = True
         return self._told
 
@@ -137,7 +145,7 @@ the next save at hand, and finds the same thread: where two took turns, that was
 
 
 class _Threads:
-    """Threads that wait for disks, shared by all sessions of the process. They come as they are needed.
+    """Threads that wait for one kind of store, shared by all its sessions in the process. They come as they are needed.
 
     The one that was at work last is the first to work again, as all that it needs is still in its processor's cache.
     A `ThreadPoolExecutor` knows no such order, and makes a Future of each job.
@@ -150,21 +158,30 @@ class _Threads:
         self._waiting: deque[_Work] = deque()  # for any of them
 
     def do(self, work: _Work) -> None:
-        """Have the work done soon, in some thread."""
+        """Have the work done soon, in some thread.
+
+        Raises:
+            RuntimeError: there is none, and none can be started.
+        """
         with self._lock:
             if self._free:
                 self._free.pop().put(work)
-            elif self._threads < _THREADS:
-                self._start(work)
-            else:
+            elif self._threads == _THREADS or not self._start(work):
                 self._waiting.append(work)
 
-    def _start(self, work: _Work) -> None:
+    def _start(self, work: _Work) -> bool:
+        """Have it done by a thread more, if the system gives one; else, if there are any, they have to do."""
         mine: SimpleQueue[_Work] = SimpleQueue()
-        # Daemons: a program that ends without leaving its guards must not wait for them.
-        threading.Thread(target=self._run, args=(mine,), name="resilient_agent", daemon=True).start()
+        try:
+            # Daemons: a program that ends without leaving its guards must not wait for them.
+            threading.Thread(target=self._run, args=(mine,), name="resilient_agent", daemon=True).start()
+        except RuntimeError:
+            if self._threads:
+                return False
+            raise
         self._threads += 1
         mine.put(work)
+        return True
 
     def _run(self, mine: SimpleQueue[_Work]) -> None:
         while True:
@@ -178,30 +195,45 @@ class _Threads:
             del tell  # it holds what was saved
 
 
-_threads = _Threads()
+_threads: dict[type, _Threads] = {}
+"""By the kind of what they wait for: a database that is away keeps its own threads busy, and no file waits for that. Of
+kinds there are a few; of stores a program may make any number, for files one at each guard."""
+
+
+def _threads_for(kind: type) -> _Threads:
+    return _threads.get(kind) or _threads.setdefault(kind, _Threads())
 
 
 class Line:
-    """Work that is done one after the other, in the order in which it comes, by whichever thread is free."""
+    """Work that is done one after the other, in the order in which it comes, by whichever thread is free.
 
-    def __init__(self) -> None:
+    Args:
+        at: what all of it waits for, such as a store.
+    """
+
+    def __init__(self, at: object = None) -> None:
+        self._kind = type(at)
         self._begin()
 
     def _begin(self) -> None:
-        self._by = _threads
+        self._by = _threads_for(self._kind)
         self._waiting: deque[_Work] = deque()
         self._working = threading.Lock()
 
     def do(self, work: _Work) -> None:
         """Have the work done soon, after all that came before it."""
-        if self._by is not _threads:  # in a forked child: who works on it is not there any more
+        if self._by is not _threads.get(self._kind):  # in a forked child: who works on it is not there any more
             self._begin()
         self._waiting.append(work)
         self._go_on()
 
     def _go_on(self) -> None:
         if self._waiting and self._working.acquire(blocking=False):
-            _threads.do(self._next)
+            try:
+                self._by.do(self._next)
+            except Exception:  # nobody works on it; after a Ctrl-C it might be that somebody does
+                self._working.release()
+                raise
 
     def _next(self) -> Callable[[], object]:
         # Another may have done it between the two halves of that question.
@@ -216,9 +248,4 @@ class Line:
         return told
 
 
-def _renew() -> None:
-    global _threads  # noqa: PLW0603 - a forked child has the object without its threads
-    _threads = _Threads()
-
-
-os.register_at_fork(after_in_child=_renew)
+os.register_at_fork(after_in_child=_threads.clear)  # a child has the objects without their threads

@@ -236,9 +236,9 @@ class AsyncSession(_Face):
     are stored in the order in which they are awaited. One that is cancelled is wholly there or not at all.
     """
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, line: Line) -> None:
         super().__init__(core)
-        self._line = Line()
+        self._line = line
 
     def append(self, message: Message) -> Coroutine[Any, Any, None]:
         """Save one message; see `Session.append`."""

@@ -24,7 +24,7 @@ from resilient_agent.classify.chains import leaves
 from resilient_agent.errors import Deferred, SessionBusy, SessionLost
 from resilient_agent.report import report_of
 from resilient_agent.session._core import Core, Redact
-from resilient_agent.session._crossing import decided
+from resilient_agent.session._crossing import Line, decided
 from resilient_agent.session._terminating import Terminated, watch
 from resilient_agent.session.dialects import dialect_for
 from resilient_agent.session.faces import AsyncSession, Session
@@ -211,6 +211,8 @@ def prune_sessions(
 ) -> list[StoredSession]:
     """Remove old sessions; never one that somebody holds.
 
+    A damaged file is not removed but set aside, as at the end of its guard; `discard_session` removes it.
+
     Args:
         older_than: seconds since the last save, or a timedelta.
         status: `"closed"`, `"interrupted"`, or both in a list.
@@ -295,7 +297,7 @@ class SessionGuard:
         until = anyio.current_time() + self._wait
         while True:
             try:
-                core = await decided(self._claim, undo=Core.abandon)
+                core = await decided(self._claim, at=self._store, undo=Core.abandon)
                 break
             except (SessionBusy, Deferred) as error:
                 pause = _pause(error, until - anyio.current_time(), self._wait)
@@ -305,7 +307,7 @@ class SessionGuard:
         self._entered(core, self._bounded(core))
         if self._scope is not None:
             self._scope.__enter__()
-        return AsyncSession(core)
+        return AsyncSession(core, Line(self._store))
 
     def _bounded(self, core: Core) -> Callable[[], None] | None:
         """A scope around the body, where something may have to end it: SIGTERM, or that the session is lost.
@@ -412,7 +414,7 @@ class SessionGuard:
                 core.leave(ending, keep=self._keep)
                 return
             with anyio.CancelScope(shield=True):
-                await decided(lambda: core.leave(ending, keep=self._keep), must=True)
+                await decided(lambda: core.leave(ending, keep=self._keep), at=self._store, must=True)
         if self._ended_by is not None and (caught or error is None):
             raise self._ended_by
 

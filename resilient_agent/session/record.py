@@ -1,6 +1,6 @@
 """One line of a session's log: a record to bytes, and bytes to a record or to a verdict of damage.
 
-Pure. A line is one JSON object, so that `jq` and `tail -f` read it:
+Pure. A line is one JSON object, so that `jq` and `tail -F` read it:
 
     {"seq":3,"epoch":1,"at":"2026-11-23T21:04:05.678901Z","count":2,"kind":"appended","messages":[…],"crc":"5f0c2a91"}
 

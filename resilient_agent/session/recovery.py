@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Unpack
 
 import anyio
 
 from resilient_agent import clock
+from resilient_agent._callables import is_around_coroutine, is_coroutine_callable
 from resilient_agent.errors import (
     Deferred,
     SessionLost,
@@ -29,6 +30,7 @@ from resilient_agent.session._terminating import watch
 from resilient_agent.session.faces import AsyncSession
 from resilient_agent.session.guard import Options, SessionGuard, Store, session_guard
 from resilient_agent.session.stores import open_store
+from resilient_agent.session.stores.base import SessionStore
 
 __all__ = ["Handler", "claim_interrupted", "recover"]
 
@@ -46,8 +48,9 @@ def claim_interrupted(
     """Claim sessions that ended badly and that nobody holds; each goes to exactly one of all who ask.
 
     A session that was resumed and crashed again rests before it is given out again: 5 s after the second crash
-    in a row, 10 s after the third, up to an hour. One that is deferred rests until its moment, and one
-    that crashed `max_resumes` times is given to nobody before a person has looked at it.
+    in a row, 10 s after the third, up to an hour. One that is deferred rests until its moment. One that crashed
+    `max_resumes` times is given to nobody before a person has looked at it, and one that is sealed with another codec
+    to nobody here: a warning says so, and neither is looked at again for an hour.
 
     Blocks for as long as the store takes; in a coroutine use `recover`.
 
@@ -87,7 +90,7 @@ def claim_interrupted(
     opened = open_store(store)
     claimed: list[SessionGuard] = []
     try:
-        for session_id in opened.due(limit * _SPARE):
+        for session_id in _offered(opened, limit * _SPARE):
             guard = session_guard(session_id, store=opened, keep=keep, **options)
             if _is_claimed(guard):
                 claimed.append(guard)
@@ -97,6 +100,18 @@ def claim_interrupted(
         _give_back(claimed)
         raise
     return claimed
+
+
+def _offered(store: SessionStore, limit: int) -> Iterator[str]:
+    """Ids of sessions that may be claimed, each once. Those that are refused rest, and others come in their place."""
+    seen: set[str] = set()
+    while True:
+        due = store.due(limit)
+        new = [session_id for session_id in due if session_id not in seen]
+        yield from new
+        seen.update(new)
+        if not new or len(due) < limit:
+            return
 
 
 def _is_claimed(guard: SessionGuard) -> bool:
@@ -128,8 +143,9 @@ async def recover(
 
     Any number of workers may run it over one store; each session goes to one of them, and they take all that are
     interrupted there, whoever began them. What the handler raises marks its session as interrupted again, is
-    logged, and ends nothing else. SIGTERM ends the loop cleanly: no session is taken any more, those under way
-    have `drain` seconds, and are then cancelled and marked, for another worker to go on with.
+    logged, and ends nothing else; a `Deferred` of its calls puts the session off to that moment. SIGTERM ends the
+    loop cleanly: no session is taken any more, those under way have `drain` seconds, and are then cancelled and
+    marked, for another worker to go on with.
 
     Args:
         store: as for `session_guard`.
@@ -146,7 +162,7 @@ async def recover(
 
     Raises:
         ValueError: a number is out of its range.
-        TypeError: an option that it does not know.
+        TypeError: the handler is no coroutine function, or there is an option that it does not know.
 
     Example:
         >>> import asyncio
@@ -167,6 +183,13 @@ async def recover(
         raise ValueError(f"concurrency must be at least 1, not {concurrency!r}")
     if poll is not None and not poll > 0:
         raise ValueError(f"poll must be above 0 seconds, or None, not {poll!r}")
+    if not drain >= 0:
+        raise ValueError(f"drain must not be negative, not {drain!r}")
+    if not (is_coroutine_callable(handler) or is_around_coroutine(handler)):
+        raise TypeError(
+            f"handler must be a coroutine function, such as `async def handler(session): ...`, not {handler!r}; "
+            "functools.partial of one gives it more arguments"
+        )
     if options.pop("sigterm", None) is not None:
         raise TypeError("recover looks after SIGTERM by itself; leave sigterm= away")
     session_guard("any", store=store, **options)  # wrong options are refused now, and not at the first session
@@ -175,7 +198,7 @@ async def recover(
     def claim(limit: int) -> list[SessionGuard]:
         return claim_interrupted(opened, limit=limit, keep=keep, **options)
 
-    worker = _Worker(claim, handler, concurrency, poll)
+    worker = _Worker(opened, claim, handler, concurrency, poll)
     return await worker.run(drain)
 
 
@@ -183,8 +206,14 @@ class _Worker:
     """One run of `recover`."""
 
     def __init__(
-        self, claim: Callable[[int], list[SessionGuard]], handler: Handler, concurrency: int, poll: float | None
+        self,
+        store: SessionStore,
+        claim: Callable[[int], list[SessionGuard]],
+        handler: Handler,
+        concurrency: int,
+        poll: float | None,
     ) -> None:
+        self._store = store
         self._claim = claim
         self._handler = handler
         self._concurrency = concurrency
@@ -236,7 +265,7 @@ class _Worker:
         if free == 0:
             return []
         try:
-            return await decided(lambda: self._claim(free), undo=_give_back)
+            return await decided(lambda: self._claim(free), at=self._store, undo=_give_back)
         except StorageError as error:
             if self._poll is None:
                 raise
@@ -248,6 +277,8 @@ class _Worker:
             async with guard as session:
                 await self._handled(session)
             self._done += 1
+        except Deferred as planned:
+            logger.info("session %r goes on later: %s", guard.session_id, planned)
         except Exception:
             # With its traceback: nobody else will ever see it.
             logger.exception("session %r ended badly, and is marked as interrupted", guard.session_id)

@@ -65,7 +65,7 @@ class ConversationRecovery:
         given = enumerate(several(messages, "put it into a list"))
         stored = [dict_of(plain(each, f"$[{place}]"), each, f"$[{place}]") for place, each in given]
         extra_stored = plain(dict(extra or {}))
-        await decided(lambda: self._save(session_id, stored, extra_stored))
+        await decided(lambda: self._save(session_id, stored, extra_stored), at=self._store)
         return True
 
     async def restore_snapshot(self, session_id: str) -> Snapshot | None:
@@ -75,7 +75,7 @@ class ConversationRecovery:
             A dict with `session_id`, `saved_at` (seconds since 1970), `message_count`, `messages`,
             `extra`, and `interrupted` (True) and `interrupted_at` where the session ended badly.
         """
-        return await decided(lambda: self._restore(session_id))
+        return await decided(lambda: self._restore(session_id), at=self._store)
 
     async def delete_snapshot(self, session_id: str) -> bool:
         """Remove the snapshot; whether there was one.
@@ -83,7 +83,7 @@ class ConversationRecovery:
         Raises:
             SessionBusy: a guard or another process holds the session.
         """
-        return await decided(lambda: self._delete(session_id))
+        return await decided(lambda: self._delete(session_id), at=self._store)
 
     async def mark_interrupted(self, session_id: str) -> bool:
         """Mark the session as interrupted; whether there was one.
@@ -91,7 +91,7 @@ class ConversationRecovery:
         Raises:
             SessionBusy: a guard or another process holds the session.
         """
-        return await decided(lambda: self._mark(session_id))
+        return await decided(lambda: self._mark(session_id), at=self._store)
 
     def list_interrupted_sessions(self) -> list[Snapshot]:
         """The sessions that ended badly, newest first.

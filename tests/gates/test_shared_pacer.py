@@ -194,6 +194,28 @@ def test_threads_end_when_nobody_shares_any_more(url, monkeypatch):
     assert until(lambda: other.active)
 
 
+def test_a_thread_that_could_not_be_started_is_started_for_the_next_who_comes(url, monkeypatch, caplog):
+    """At the system's limit of threads a warning says that limits are not shared; later they are."""
+    caplog.set_level(logging.WARNING, "resilient_agent.gates")
+
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        alone = SharedPacer(url, name="a model")
+        alone.lane(None, time.monotonic())
+    assert "can't start new thread" in caplog.text
+    meet(joined(url))
+    assert until(lambda: alone.active)
+
+
+def test_a_system_without_forks_has_shared_pacers():
+    """As Windows, where `os` has no way to be told of them."""
+    code = "import os, redis; del os.fork, os.register_at_fork; from resilient_agent import SharedPacer"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 # Without a server
 
 

@@ -1,5 +1,6 @@
 """What the tests of sessions share: logs made by hand, and real child processes."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,22 @@ def put(store):
         return log.path
 
     return put
+
+
+@pytest.fixture
+def no_more_threads(monkeypatch):
+    """A context in which the system is at its limit of threads."""
+
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    @contextlib.contextmanager
+    def no_more_threads():
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            yield
+
+    return no_more_threads
 
 
 @pytest.fixture

@@ -247,6 +247,17 @@ async def test_async_with_seals_as_with_does(store, kind):  # B55
         assert session.messages == SAID
 
 
+def test_sealed_sessions_of_a_database_are_pruned_by_whoever_has_no_key(url):
+    """Their age and how they stand can be read, and that is all that is asked for; what is not old enough stays."""
+    with session_guard("sealed", store=url, codec=Toy(), keep=True) as session:
+        session.append({"role": "user", "content": "a secret"})
+    with session_guard("plain", store=url, keep=True) as session:
+        session.append({"role": "user", "content": "no secret"})
+    assert prune_sessions(older_than=3600, status="closed", store=url) == []
+    removed = prune_sessions(older_than=0, status="closed", store=url)
+    assert sorted(found.session_id for found in removed) == ["plain", "sealed"]
+
+
 def test_a_sealed_session_survives_its_kill(store, start):  # B55
     """A process that is killed leaves what it acknowledged, sealed and whole."""
     code = f"""

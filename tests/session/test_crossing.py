@@ -70,6 +70,25 @@ def test_lines_do_not_wait_for_each_other():
     go_on.set()
 
 
+def a_store():
+    """Something to wait for that is like nothing else."""
+    return type("Store", (), {})()
+
+
+def test_a_store_that_is_away_keeps_no_other_kind_of_store_waiting():
+    """However many saves wait for it; those of its own kind do."""
+    go_on, passed, late = threading.Event(), threading.Event(), threading.Event()
+    away, other = a_store(), a_store()
+    for _ in range(40):
+        Line(away).do(work(go_on.wait))
+    Line(away).do(work(late.set))
+    Line(other).do(work(passed.set))
+    assert passed.wait(30)
+    assert not late.is_set()
+    go_on.set()
+    assert late.wait(30)
+
+
 def test_lines_that_never_end_leave_a_thread_to_others():
     """However many sessions save all the time, another one's save comes to its turn."""
     over, passed = threading.Event(), threading.Event()
@@ -87,20 +106,37 @@ def test_lines_that_never_end_leave_a_thread_to_others():
     assert came
 
 
-def test_a_thread_that_cannot_be_started_is_not_counted_on(monkeypatch):
+def test_a_thread_that_cannot_be_started_is_not_counted_on(no_more_threads):
     """At the system's limit of threads a save says so; when there is room again, saves go on."""
     threads, done = _Threads(), threading.Event()
-
-    def start(_):
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", start)
+    with no_more_threads():
         for _ in range(20):
             with pytest.raises(RuntimeError, match="new thread"):
                 threads.do(work(lambda: None))
     threads.do(work(done.set))
     assert done.wait(30)
+
+
+def test_where_no_thread_can_be_started_those_that_there_are_do_the_work(no_more_threads):
+    """At the system's limit of threads a save waits for one that is at work, and is no error."""
+    threads, started, go_on, done = _Threads(), threading.Event(), threading.Event(), threading.Event()
+    threads.do(work(started.set, go_on.wait))
+    assert started.wait(30)
+    with no_more_threads():
+        threads.do(work(done.set))
+    go_on.set()
+    assert done.wait(30)
+
+
+@pytest.mark.anyio
+async def test_a_save_that_found_no_thread_is_not_done_and_the_next_is(no_more_threads):
+    """Its caller hears of it, nothing of it is done later, and the line goes on as if it had never been."""
+    line, done = Line(a_store()), []
+    with no_more_threads(), pytest.raises(RuntimeError, match="new thread"):
+        await decided(lambda: done.append("refused"), line=line)
+    with anyio.fail_after(30):
+        await decided(lambda: done.append("next"), line=line)
+    assert done == ["next"]
 
 
 def test_a_forked_child_does_not_wait_for_its_parents_work(line):

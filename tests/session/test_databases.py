@@ -1,5 +1,6 @@
 """Sessions in real databases over networks that fail: nothing twice, nothing lost, and it is said what is wrong."""
 
+import contextlib
 import json
 import logging
 import subprocess
@@ -14,7 +15,7 @@ import psycopg
 import pytest
 import redis
 from databases import emptied, opened
-from proxy import once
+from proxy import Proxy, once
 
 from resilient_agent import (
     RedisStore,
@@ -231,6 +232,33 @@ async def test_a_store_that_stays_away_is_said_so_and_the_bodys_exception_first(
     assert time.monotonic() - began < 5
     assert "127.0.0.1" in str(away.value)
     assert isinstance(away.value, StorageError | OSError)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("server", ["postgres_server", "valkey_server"])
+async def test_patience_counts_from_the_call_and_not_from_when_a_thread_is_free(server, request):
+    """Many sessions whose store goes away hear of it at the same time, though they have few threads among them."""
+    entered, gone = [], anyio.Event()
+
+    async def talk(number):
+        with contextlib.suppress(StoreUnavailable):
+            async with session_guard(f"session {number}", store=store) as session:
+                entered.append(session)
+                await gone.wait()
+                await session.append(NEEDLE)
+
+    with Proxy(request.getfixturevalue(server).fresh_url()) as lag:
+        store = opened(lag.url, patience=0.6)
+        async with anyio.create_task_group() as talks:
+            for number in range(64):
+                talks.start_soon(talk, number)
+            while len(entered) < 64:
+                await anyio.sleep(0.01)
+            lag.refusing = True
+            lag.cut()
+            gone.set()
+            began = time.monotonic()
+    assert time.monotonic() - began < 2.5  # sixteen at a time, a save and an end each, it would be 4.8
 
 
 @pytest.mark.parametrize("address", ["postgresql://agent:secret@127.0.0.1:1/agents", "redis://:secret@127.0.0.1:1/0"])

@@ -27,6 +27,7 @@ from resilient_agent import (
     UnsupportedFormat,
 )
 from resilient_agent.session.record import Damage, Record, read_line, write_line
+from resilient_agent.session.stores import _posix
 
 IDS = [
     "ticket-42",
@@ -788,6 +789,52 @@ def test_prune_leaves_what_cannot_be_read(store, put):  # B38
 
     assert DamagedMeanwhile(store.folder).prune(older_than=0, status="closed") == []
     assert whole(path) == damaged
+
+
+def test_prune_keeps_a_damaged_log_as_the_end_of_its_guard_does(store, put, caplog):  # B38
+    """Damage in the middle of an old log: the session is over and listed no more, and its file is kept beside."""
+    path = put("ticket-42", message(1), message(2), ending="closed")
+    first, second, rest = whole(path).split(b"\n", 2)
+    damaged = b"\n".join((first, second.replace(b"count", b"c0unt"), rest))
+    path.write_bytes(damaged)
+    (gone,) = store.prune(older_than=0, status="closed")
+    assert gone.session_id == "ticket-42"
+    (kept,) = path.parent.iterdir()
+    assert whole(kept) == damaged
+    assert kept.name in caplog.text
+    assert list(store.scan()) == store.prune(older_than=0, status="closed") == []
+    assert store.delete("ticket-42") is True
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("way", ["delete", "prune"])
+def test_a_removed_session_leaves_no_copy_of_a_compaction_that_was_killed(store, put, way):
+    """What its owner was about to put in the log's place says all that the log says."""
+    path = put("ticket-42", message(1), ending="closed")
+    path.with_name(f"{path.name}.new").write_bytes(whole(path))
+    if way == "delete":
+        assert store.delete("ticket-42") is True
+    else:
+        assert len(store.prune(older_than=0, status="closed")) == 1
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_log_whose_removal_is_not_synced_is_gone_all_the_same(store, put, monkeypatch, caplog, damaged):
+    """As without a free descriptor: the guard ends well, and a warning says what a power cut may do."""
+    path = put("ticket-42", message(1))
+    if damaged:
+        path.write_bytes(whole(path).replace(b"\n", b"\r\n"))
+    log = store.claim("ticket-42")
+
+    def sync_folder(_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(_posix, "sync_folder", sync_folder)
+    log.remove()
+    assert not path.exists()
+    assert "is gone, but a power cut may bring it back: Too many open files" in caplog.text
+    assert list(store.scan()) == []
 
 
 def test_a_damaged_log_that_nobody_got_into_is_left_as_it_is(store, put):  # B38

@@ -312,6 +312,17 @@ def test_a_guard_that_ends_the_interpreter_gives_its_session_back(url, child):
     }
 
 
+def test_a_session_that_no_thread_can_keep_is_given_back_and_the_next_is_kept(url, no_more_threads):
+    """At the system's limit of threads a claim says so, and costs neither the session nor the store's renewals."""
+    store = opened(url, ttl=TTL)
+    with no_more_threads(), pytest.raises(RuntimeError, match="new thread"):
+        store.claim("ticket-42")
+    with session_guard("ticket-42", store=store, keep=True) as session:
+        time.sleep(1.5 * TTL)
+        session.append(MESSAGE)
+    assert messages(url) == [MESSAGE]
+
+
 def test_a_database_is_opened_once_in_a_process(url):
     """Who names the same address shares its connections, with other options not."""
     assert open_store(url) is open_store(url)

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import datetime
+import functools
 import gc
 import json
 import logging
+import math
 import os
 import signal
 import time
@@ -48,11 +50,14 @@ def memory():
     return MemoryStore()
 
 
-def fell(store, *names, times=1):
+def fell(store, *names, times=1, codec=None):
     """Sessions that crashed so often without getting any further."""
     for name in names:
         for _ in range(times):
-            with contextlib.suppress(LookupError), session_guard(name, store=store, max_resumes=None) as session:
+            with (
+                contextlib.suppress(LookupError),
+                session_guard(name, store=store, max_resumes=None, codec=codec) as session,
+            ):
                 if not session.messages:
                     session.append(MESSAGE)
                 raise LookupError
@@ -165,6 +170,48 @@ def test_a_poisoned_session_is_given_to_nobody(memory, caplog):
     (guard,) = claim_interrupted(memory, max_resumes=None)
     with guard:
         pass
+
+
+class Mask:
+    """A codec of one key; nothing of another opens."""
+
+    def __init__(self, key):
+        self.key = key
+
+    def encode(self, data, _, __):
+        return self.key + data
+
+    def decode(self, data, _, __):
+        if not data.startswith(self.key):
+            raise LookupError("another key")
+        return data.removeprefix(self.key)
+
+
+def test_sessions_that_nobody_can_take_do_not_stand_in_the_way_of_others(store, caplog):
+    """The others are given out at once; each that is refused is said once, and not looked at again for an hour."""
+    for number in range(9):
+        fell(store, f"a {number}", codec=Mask(b"theirs"))
+    fell(store, "z", codec=Mask(b"ours"))
+    with caplog.at_level(logging.WARNING):
+        (guard,) = claim_interrupted(store, codec=Mask(b"ours"))
+        with guard as session:
+            assert (guard.session_id, session.messages) == ("z", [MESSAGE])
+        caplog.clear()
+        assert claim_interrupted(store, limit=9, codec=Mask(b"ours")) == []
+    assert caplog.text == ""
+    with session_guard("a 0", store=store, codec=Mask(b"theirs")) as session:  # whoever has the key gets it at once
+        assert session.messages == [MESSAGE]
+
+
+def test_a_refused_file_that_somebody_else_got_further_with_is_offered_again(tmp_path):
+    """What was refused is the log as it stood; the database forgets it with the next record as well."""
+    fell(tmp_path, "a", codec=Mask(b"theirs"))
+    assert claim_interrupted(tmp_path, codec=Mask(b"ours")) == []
+    assert FileStore(tmp_path).due(1) == []
+    with contextlib.suppress(KeyboardInterrupt), session_guard("a", store=tmp_path, codec=Mask(b"theirs")) as session:
+        session.append(ANSWER)
+        raise KeyboardInterrupt
+    assert FileStore(tmp_path).due(1) == ["a"]
 
 
 def test_a_deferred_session_is_given_out_at_its_moment(store):
@@ -324,6 +371,46 @@ async def test_a_handler_that_fails_fails_alone(memory, caplog):
 
 
 @pytest.mark.anyio
+async def test_a_wait_that_a_handler_puts_off_is_no_failure(memory, caplog):
+    """The session is deferred as planned, and the log says when it goes on, without an error and a traceback."""
+    fell(memory, "a")
+    moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+
+    async def handler(session):
+        raise Deferred(moment, 1)
+
+    with caplog.at_level(logging.INFO, "resilient_agent.session"):
+        assert await recover(memory, handler, poll=None) == 0
+    (found,) = interrupted_sessions(memory)
+    assert (found.interruption.reason, found.interruption.not_before) == ("deferred", moment)
+    (said,) = (record for record in caplog.records if record.levelno >= logging.INFO and "'a'" in record.getMessage())
+    assert (said.levelname, said.exc_info) == ("INFO", None)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_handler_may_be_anything_that_gives_a_coroutine(memory):
+    """A partial of a coroutine function, an object like one, and what a decorator has made of one."""
+    seen = []
+
+    async def handler(name, session):
+        seen.append(name)
+
+    class Handler:
+        async def __call__(self, _):
+            seen.append("object")
+
+    @functools.wraps(handler)
+    def decorated(session):
+        return handler("decorated", session)
+
+    for each in (functools.partial(handler, "partial"), Handler(), decorated):
+        fell(memory, "a")
+        assert await recover(memory, each, poll=None) == 1
+    assert seen == ["partial", "object", "decorated"]
+
+
+@pytest.mark.anyio
 async def test_what_falls_later_is_found_at_the_next_look(memory):
     """The loop goes on until it is ended, by a cancellation too; sessions that fall meanwhile are taken."""
     seen = []
@@ -451,6 +538,10 @@ async def test_a_worker_that_stood_still_behind_its_claim_goes_on():
     [
         ({"concurrency": 0}, "at least 1"),
         ({"poll": 0}, "above 0"),
+        ({"drain": -1}, "drain must not be negative"),
+        ({"drain": math.nan}, "drain must not be negative"),
+        ({"handler": print}, "async def handler"),
+        ({"handler": lambda session: None}, "async def handler"),
         ({"sigterm": True}, "looks after SIGTERM"),
         ({"colour": "red"}, "does not know colour"),
         ({"max_resumes": -1}, "must not be negative"),
@@ -464,7 +555,7 @@ async def test_wrong_arguments_are_refused_before_anything_is_claimed(memory, wr
 
     fell(memory, "a")
     with pytest.raises((TypeError, ValueError), match=said):
-        await recover(memory, handler, **wrong)
+        await recover(memory, **{"handler": handler, **wrong})
     assert len(claim_interrupted(memory)) == 1
     gc.collect()
 

@@ -1,4 +1,4 @@
-"""`Link`: the way to one server, over which processes share their limits. The only room that knows redis.
+"""`Link`: the way to one server, over which processes share their limits. The only room of the gates that knows redis.
 
 Asks what gates want to know, and tells them what was answered and what others made known; decides
 nothing about limits. Nobody who calls it waits: for each server one daemon thread speaks (it asks the
@@ -19,7 +19,6 @@ import random
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -127,17 +126,20 @@ class Link:
         with self._changed:
             self._listeners.add(listener)
             self._new.append(listener)
-            with suppress(RuntimeError):  # the interpreter is about to end: then nothing is shared any more
-                for work in (self._listen, self._speak):
+            try:
+                for work in (self._speak, self._listen):  # in this order: whoever is heard of counts on answers
                     self._start(work)
+            except RuntimeError as error:  # of the system's limit, or as the interpreter is about to end
+                _log.warning("limits are not shared by those who come now, each process keeps to its own: %s", error)
             self._changed.notify()
 
     def _start(self, work: Callable[[threading.Condition], None]) -> None:
         name = work.__name__
         if name not in self._threads:
             named = f"resilient_agent{name}"
-            self._threads[name] = threading.Thread(target=work, args=(self._changed,), name=named, daemon=True)
-            self._threads[name].start()
+            thread = threading.Thread(target=work, args=(self._changed,), name=named, daemon=True)
+            thread.start()
+            self._threads[name] = thread  # now that it runs: else nobody would start another
 
     def _over(self, changed: threading.Condition, work: str) -> bool:
         """Whether a thread is to end, as nobody is left. Whoever comes later finds that it is gone."""
@@ -328,4 +330,5 @@ def _after_fork() -> None:
         link.after_fork()
 
 
-os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork)

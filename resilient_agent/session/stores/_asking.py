@@ -34,7 +34,8 @@ class Asking:
 
     Args:
         engine: whose errors they are.
-        patience: seconds that it may be away.
+        patience: seconds that it may be away, from when somebody asked for something: in a coroutine from a call that
+            may have waited for a thread and may need several steps.
     """
 
     def __init__(self, engine: Engine, patience: float) -> None:
@@ -53,7 +54,7 @@ class Asking:
             StoreUnavailable: it stayed away.
             StorageError: it refuses, and would again.
         """
-        began = clock.monotonic()
+        began = clock.asked.moment()
         try:
             return step()  # nearly always all there is to it
         except self._errors as error:

@@ -24,7 +24,7 @@ from resilient_agent.session.record import Kind, Record, write_line
 from resilient_agent.session.stores import _posix, base
 from resilient_agent.session.stores.base import Admit, Codec
 
-__all__ = ["COMPACTING", "Durability", "FileLog"]
+__all__ = ["COMPACTING", "DAMAGED", "Durability", "FileLog", "set_aside"]
 
 logger: Final = logging.getLogger("resilient_agent.session")
 
@@ -135,16 +135,10 @@ class FileLog:
         with _posix.refused("remove the session's log", self.path):
             self._check_place()
             if self.damage:
-                self._set_aside()
+                set_aside(self.path)
             else:
                 _posix.remove(self.path)
         self.release()
-
-    def _set_aside(self) -> None:
-        """What could not be read is not ours to throw away: a person may still want it."""
-        name = f"{self.path.name}{DAMAGED}{clock.now():%Y%m%dT%H%M%S%f}"
-        _posix.set_aside(self.path, name)
-        logger.warning("%s is done with, and was damaged: it is kept as %s", self.path.name, name)
 
     def abandon(self) -> None:
         """Stop being the owner, and leave the log as it was found, as far as the storage lets us."""
@@ -318,6 +312,13 @@ class FileLog:
         """Write down who owns the session from now on."""
         self.history.epoch += 1
         self.append("opened", base.opening(self.history, self._session_id, afresh=self.afresh))
+
+
+def set_aside(path: Path) -> None:
+    """What could not be read is not ours to throw away: a person may still want it."""
+    name = f"{path.name}{DAMAGED}{clock.now():%Y%m%dT%H%M%S%f}"
+    _posix.set_aside(path, name)
+    logger.warning("%s is done with, and was damaged: it is kept as %s", path.name, name)
 
 
 # A forked child has a copy of every descriptor, and a copy holds the lock: without this a session

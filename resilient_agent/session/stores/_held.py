@@ -53,7 +53,11 @@ class Held:
         self._released = False
         self._retaking = False
         self.found_seq = self._take(Lease(session_id, 0, secrets.token_hex(8), _holder(), ttl), until=None).seq
-        keeper.keep(self)
+        try:
+            keeper.keep(self)
+        except BaseException:  # what nobody keeps must not be held
+            self.release(0.0)
+            raise
 
     def _take(self, lease: Lease, *, until: Callable[[], float] | None) -> Grant:
         """Claim, for the first time or under a new epoch."""

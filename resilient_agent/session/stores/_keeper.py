@@ -60,16 +60,28 @@ class Keeper(Generic[K]):
         self._held: dict[int, K] = {}
 
     def keep(self, held: K) -> None:
-        """Renew it from now on."""
+        """Renew it from now on.
+
+        Raises:
+            RuntimeError: no thread can be started for it; it is not kept.
+        """
         if self._pid != os.getpid():  # a forked child: it has none of its parent's threads, and holds nothing
             self._begin()
         with self._lock:
             first = not self._held
             self._held[id(held)] = held
             if first:
-                self._stop = threading.Event()
-                for work in (self._renewing, self._watching):
-                    threading.Thread(target=work, args=(self._stop,), name="resilient_agent lease", daemon=True).start()
+                self._start()
+
+    def _start(self) -> None:
+        self._stop = stop = threading.Event()
+        try:
+            for work in (self._renewing, self._watching):
+                threading.Thread(target=work, args=(stop,), name="resilient_agent lease", daemon=True).start()
+        except BaseException:  # the next one is the first again
+            stop.set()
+            self._held.clear()
+            raise
 
     def drop(self, held: K) -> None:
         """Renew it no more."""

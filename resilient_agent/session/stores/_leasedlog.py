@@ -19,15 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from resilient_agent.errors import (
-    Deferred,
-    SessionClosed,
-    SessionLost,
-    SessionPoisoned,
-    SessionSealed,
-    StorageError,
-    UnsupportedFormat,
-)
+from resilient_agent.errors import SessionClosed, SessionLost, StorageError
 from resilient_agent.session.history import History, Interruption, Status
 from resilient_agent.session.record import Kind, Record, write_line
 from resilient_agent.session.stores import base
@@ -35,12 +27,9 @@ from resilient_agent.session.stores._held import Held
 from resilient_agent.session.stores.base import Admit, Codec
 from resilient_agent.session.stores.lease import Entry, rest_of
 
-__all__ = ["Header", "LeasedLog", "as_log", "rest_after"]
+__all__ = ["Header", "LeasedLog", "as_log"]
 
 logger: Final = logging.getLogger("resilient_agent.session")
-
-_REFUSED: Final = 3600.0
-"""Seconds that a session rests which nobody can go on with before a person has looked at it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -187,10 +176,3 @@ def _rest(history: History, now: datetime.datetime) -> float:
         return 0.0
     named = 0.0 if found.not_before is None else (found.not_before - now).total_seconds()
     return max(rest_of(found.resumes), named)
-
-
-def rest_after(refusal: BaseException, now: datetime.datetime) -> float:
-    """The same for a session that its claimer did not want: it is not to be offered again and again."""
-    if isinstance(refusal, Deferred):
-        return max(0.0, (refusal.not_before - now).total_seconds())
-    return _REFUSED if isinstance(refusal, SessionPoisoned | SessionSealed | UnsupportedFormat) else 0.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from resilient_agent.errors import StorageError, StorageFull
 try:
     import fcntl
 except ImportError as missing:  # pragma: no cover - Windows
-    raise ImportError("sessions in files need a POSIX system (Linux, macOS): this one has no fcntl") from missing
+    raise ImportError("sessions need a POSIX system (Linux, macOS): this one has no fcntl") from missing
 
 __all__ = [
     "create",
@@ -39,7 +40,10 @@ __all__ = [
     "sync_folder",
     "take_place",
     "write_at",
+    "written_at",
 ]
+
+logger: Final = logging.getLogger("resilient_agent.session")
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_LOCKS: Final = (
@@ -172,6 +176,11 @@ def stands_at(path: Path | str, ours: tuple[int, int]) -> bool:
     return (named.st_ino, named.st_dev) == ours
 
 
+def written_at(fd: int) -> int:
+    """When an open file was written last, in nanoseconds since 1970."""
+    return os.fstat(fd).st_mtime_ns
+
+
 def same_file(fd: int, path: Path) -> bool:
     """Whether the path still names the open file."""
     return stands_at(path, identity(fd))
@@ -217,13 +226,21 @@ def take_place(new: Path, old: Path) -> None:
 def set_aside(path: Path, name: str) -> None:
     """Give a file another name in its folder, such that a power cut does not take that back."""
     path.rename(path.with_name(name))
-    sync_folder(path.parent)
+    _sync_name(path)
 
 
 def remove(path: Path) -> None:
     """Remove a file, such that a power cut does not bring it back."""
     path.unlink()
-    sync_folder(path.parent)
+    _sync_name(path)
+
+
+def _sync_name(path: Path) -> None:
+    """See that a power cut does not bring a name back. It is gone also where that fails, so nothing is raised."""
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        logger.warning("%s is gone, but a power cut may bring it back: %s", path, error.strerror)
 
 
 def write_at(fd: int, data: bytes, offset: int) -> None:

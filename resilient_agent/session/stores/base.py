@@ -90,8 +90,8 @@ class StoredSession:
         interruption: how it ended badly, or None.
         path: its log, where that is a file; else None.
         holder: of a live session in a database, who holds it, in words.
-        progress_at: of a live session in a database, when its owner last got on: its event loop turned, or it
-            saved something. One that lies long behind says that the owner is stuck, though its lease is renewed.
+        progress_at: of a live session in a database, when its owner last made progress: its event loop turned, or
+            it saved something. One that lies long behind says that the owner is stuck, though its lease is renewed.
     """
 
     session_id: str
@@ -194,7 +194,8 @@ class SessionStore(Protocol):
         """Ids of interrupted sessions that may be gone on with now, not more than so many.
 
         One that was resumed and crashed rests for a while, the longer the more often that was so in a row; one
-        that was deferred rests until its moment.
+        that was deferred rests until its moment. One that was refused by its claimer (poisoned, sealed, of a later
+        version) rests too, so that it does not stand in the way of others.
         """
 
     def delete(self, session_id: str) -> bool:
@@ -203,7 +204,10 @@ class SessionStore(Protocol):
     def prune(
         self, *, older_than: float | datetime.timedelta, status: StoredStatus | Collection[StoredStatus]
     ) -> list[StoredSession]:
-        """Remove the sessions that were saved last so long ago and stand so; see `prune_sessions`."""
+        """Remove the sessions whose last save is at least `older_than` ago and whose status is `status`.
+
+        See `prune_sessions`.
+        """
 
 
 def goes_on(_: History, __: datetime.datetime) -> bool:

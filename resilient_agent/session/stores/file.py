@@ -29,9 +29,10 @@ import platformdirs
 from resilient_agent import clock
 from resilient_agent.errors import SessionBusy, SessionSealed, StorageError, UnsupportedFormat
 from resilient_agent.session.history import History
+from resilient_agent.session.log import parse
 from resilient_agent.session.record import Record, without_content
 from resilient_agent.session.stores import _posix, _reading, base, lease
-from resilient_agent.session.stores._filelog import DAMAGED, Durability, FileLog
+from resilient_agent.session.stores._filelog import COMPACTING, DAMAGED, Durability, FileLog, set_aside
 from resilient_agent.session.stores.base import Admit, Codec, StoredSession, StoredStatus
 
 __all__ = ["Durability", "FileLog", "FileStore"]
@@ -101,10 +102,12 @@ class FileStore:
             fd = self._own(path, session_id)
         try:
             return FileLog(fd, path, session_id, admit=admit, durability=self.durability, codec=codec)
-        except BaseException:
+        except BaseException as refusal:
             with contextlib.suppress(OSError):
                 if _posix.size(fd) == 0:  # of a session that there was not, and that is not to begin
                     _posix.remove(path)
+                elif (rest := lease.rest_after(refusal, clock.now())) > 0:
+                    _resting[path] = _posix.written_at(fd), clock.monotonic() + rest
             _posix.let_go(fd)
             raise
 
@@ -163,7 +166,7 @@ class FileStore:
             with contextlib.suppress(SessionSealed, StorageError):
                 history = self.read(found.session_id)
                 how = None if history is None else history.interruption
-        return how is not None and lease.backoff(how, now) <= 0
+        return how is not None and lease.backoff(how, now) <= 0 and not _rests(found.path)
 
     def find(self, session_id: str) -> StoredSession | None:
         """One session as a listing shows it, or None where there is none."""
@@ -190,7 +193,9 @@ class FileStore:
     def prune(
         self, *, older_than: float | datetime.timedelta, status: StoredStatus | Collection[StoredStatus]
     ) -> list[StoredSession]:
-        """Remove the sessions that were saved last so long ago and stand so; never one that somebody holds.
+        """Remove the sessions whose last save is at least `older_than` ago and whose status is `status`.
+
+        Never one that somebody holds. One that is damaged is kept under another name, as at the end of its guard.
 
         Args:
             older_than: seconds, or a timedelta.
@@ -218,7 +223,9 @@ class FileStore:
         with self._owned(path, session_id) as fd:
             found = _summary(path, _reading.ends_of(fd), live=False)
             is_due = found is not None and due(found)
-            if is_due or _posix.size(fd) == 0:  # empty: it was gone, and has just been made by being opened
+            if is_due and parse(_posix.lines(fd), lambda _: None).damage:
+                set_aside(path)
+            elif is_due or _posix.size(fd) == 0:  # empty: it was gone, and has just been made by being opened
                 _posix.remove(path)
         return found if is_due else None
 
@@ -228,6 +235,8 @@ class FileStore:
         with _posix.refused("remove the session's log", path):
             fd = self._own(path, session_id)
             try:
+                # Of an owner who died in mid-compaction: it says all that the log says.
+                path.with_name(path.name + COMPACTING).unlink(missing_ok=True)
                 yield fd
             finally:
                 _posix.let_go(fd)
@@ -292,6 +301,23 @@ def _summary(path: Path, ends: _reading.Ends, *, live: bool) -> StoredSession | 
         interruption=None if live else history.interruption,
         path=path,
     )
+
+
+_resting: Final[dict[Path, tuple[int, float]]] = {}
+"""Logs that were refused by whoever claimed them: as of which write, and until when by the monotonic clock they are
+not offered here again. A database says that to all workers; a log is left as it is, so each process finds out."""
+
+
+def _rests(path: Path | None) -> bool:
+    """Whether a log is as it was when it was refused, not long ago."""
+    if path is None or path not in _resting:
+        return False
+    written, until = _resting[path]
+    with contextlib.suppress(OSError):  # it is gone
+        if clock.monotonic() < until and path.stat().st_mtime_ns == written:
+            return True
+    _resting.pop(path, None)
+    return False
 
 
 def _default_folder() -> Path:

@@ -13,12 +13,15 @@ import datetime
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from resilient_agent.errors import Deferred, SessionPoisoned, SessionSealed, UnsupportedFormat
 from resilient_agent.session.history import Interruption
 
-__all__ = ["Engine", "Entry", "Grant", "Lease", "Row", "Tenure", "backoff", "rest_of", "step_timeout"]
+__all__ = ["Engine", "Entry", "Grant", "Lease", "Row", "Tenure", "backoff", "rest_after", "rest_of", "step_timeout"]
 
 _FIRST_REST: Final = 5.0
 _LONGEST_REST: Final = 3600.0
+_REFUSED: Final = 3600.0
+"""Seconds that a session rests which nobody can go on with before a person has looked at it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Row:
         header: of its last `Entry`.
         live: whether a lease runs.
         holder: of the lease.
-        progress_at: when the owner last got on; aware, UTC.
+        progress_at: when the owner last made progress; aware, UTC.
     """
 
     session_id: str
@@ -133,7 +136,7 @@ class Engine(Protocol):
         """
 
     def renew(self, leases: list[tuple[Lease, float]]) -> list[Lease]:
-        """Let these leases run anew, with the seconds since their owners got on; those that are lost.
+        """Renew these leases, recording how many seconds each owner has been idle; return those that are lost.
 
         A lease whose epoch is not the session's any more is lost. One that ran out, and that nobody took, is not.
         """
@@ -207,6 +210,13 @@ def backoff(interruption: Interruption, now: datetime.datetime) -> float:
     since = (now - interruption.at).total_seconds()
     named = interruption.not_before
     return max(rest_of(interruption.resumes) - since, 0.0 if named is None else (named - now).total_seconds(), 0.0)
+
+
+def rest_after(refusal: BaseException, now: datetime.datetime) -> float:
+    """Seconds that a session rests which its claimer did not want: it is not to be offered again and again."""
+    if isinstance(refusal, Deferred):
+        return max(0.0, (refusal.not_before - now).total_seconds())
+    return _REFUSED if isinstance(refusal, SessionPoisoned | SessionSealed | UnsupportedFormat) else 0.0
 
 
 def step_timeout(ttl: float) -> float:

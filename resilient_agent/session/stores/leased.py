@@ -17,13 +17,14 @@ import msgspec
 from resilient_agent import clock
 from resilient_agent.errors import SessionBusy
 from resilient_agent.session.history import History
+from resilient_agent.session.record import read_line
 from resilient_agent.session.stores import base
 from resilient_agent.session.stores._asking import Asking
 from resilient_agent.session.stores._held import Held
 from resilient_agent.session.stores._keeper import Keeper
-from resilient_agent.session.stores._leasedlog import Header, LeasedLog, as_log, rest_after
+from resilient_agent.session.stores._leasedlog import Header, LeasedLog, as_log
 from resilient_agent.session.stores.base import Admit, Codec, StoredSession, StoredStatus
-from resilient_agent.session.stores.lease import Engine, Row
+from resilient_agent.session.stores.lease import Engine, Row, rest_after
 
 __all__ = ["LeasedStore"]
 
@@ -115,7 +116,7 @@ class LeasedStore:
     def prune(
         self, *, older_than: float | datetime.timedelta, status: StoredStatus | Collection[StoredStatus]
     ) -> list[StoredSession]:
-        """Remove the sessions that were saved last so long ago and stand so; see `prune_sessions`."""
+        """Remove the sessions whose last save is at least `older_than` ago and whose status is `status`."""
         is_due = base.prunable(older_than, status, self._ask(self.engine.now))
         return [found for found in filter(is_due, self.scan()) if self._removed(found)]
 
@@ -127,11 +128,16 @@ class LeasedStore:
             return False
         with contextlib.ExitStack() as otherwise:
             otherwise.callback(held.release, 0.0)
-            history = self.read(found.session_id)
-            if history is None or history.saved_at != found.saved_at:  # resumed and left again since then
+            if self._saved_at(found.session_id) != found.saved_at:  # resumed and left again since then
                 return False
             held.delete()
         return True
+
+    def _saved_at(self, session_id: str) -> datetime.datetime | None:
+        """When it was saved last, as its last record says also where what it holds is sealed."""
+        lines = self._ask(lambda: self.engine.read(session_id))
+        last = read_line(lines[-1]) if lines else ""
+        return None if isinstance(last, str) else last.at
 
     def _hold(self, session_id: str) -> Held:
         base.check_session_id(session_id)
