@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Outcome"]
 
-_GENERATORS: Final = frozenset((types.GeneratorType, types.AsyncGeneratorType))
+_GENERATORS: Final = frozenset((types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType))
 _serials: Final = itertools.count(1)
 _REPORTED: Final = (
     "control", "attempts", "attempt_number", "requests", "start_time", "outcome_timestamp", "idle_for", "paced_for",
@@ -313,11 +313,11 @@ class Call(tenacity.RetryCallState):
         return limit_met(self.judge, limits.max_retries, limits.max_retry_after, limits.max_identical)
 
     def holds_generators(self) -> bool:
-        """Whether an argument is a generator: what was read from one cannot be sent again."""
+        """Whether an argument is a generator or a coroutine: what one has given cannot be had again."""
         return _hold_generators(self.args) or (bool(self.kwargs) and _hold_generators(self.kwargs.values()))
 
     def used_up(self) -> str:
-        """The argument that cannot be sent twice, in words: a generator that the attempt has read from; or empty."""
+        """The argument that cannot be sent twice, in words; empty where there is none."""
         if not self.holds_generators():
             return ""
         named = itertools.chain(enumerate(self.args, 1), self.kwargs.items())
@@ -335,11 +335,17 @@ class Call(tenacity.RetryCallState):
         """Seconds until the nearest deadline of the anyio or trio scopes around the call; inf where there is none."""
         return clock_room.scope_left() if self.on_event_loop() else math.inf
 
+    def own_time_left(self) -> float:
+        """Seconds until its own deadline; inf where it has none."""
+        return math.inf if self.ends is None else self.ends - self.now()
+
     def time_left(self) -> float:
         """Seconds until the nearest deadline: its own, that of a call around it, or that of a scope around it."""
-        left = self.scope_left()
-        if self.ends is not None:
-            left = min(left, self.ends - self.now())
+        return min(self.scope_left(), self.calls_time_left())
+
+    def calls_time_left(self) -> float:
+        """Seconds until the nearest deadline of a call: its own, or one around it."""
+        left = self.own_time_left()
         around = self.around
         while around is not None:
             if around.ends_anywhere is not None:
@@ -389,7 +395,9 @@ class Call(tenacity.RetryCallState):
     def enter(self) -> None:
         """What runs from here on belongs to an attempt of this call; not over a wait or a yield."""
         self.be_known()
-        if self.ends is not None:
+        if self.rung is not None:  # it stands outside of the deadline
+            self.ends_anywhere = None
+        elif self.ends is not None:
             self.ends_anywhere = clock_room.monotonic() + self.ends - self.now()
             self.passed_at = self.passed.seconds
         self._entered = _scope.enter(self)
@@ -427,7 +435,7 @@ class Call(tenacity.RetryCallState):
         around = None if self.around is None else self.around.room()
         if around is not None:
             around -= self.requests - 1
-        if self.attempt_number == 1:
+        if self.attempt_number == 1 or self.rung is not None:  # a fallback is no attempt of the same again
             return around
         total = self.limits.max_retries
         left = (TOTAL_RETRIES if total is None else total) + 1 - self.judge.failures
@@ -561,9 +569,11 @@ def _hold_generators(values: Iterable[Any]) -> bool:
 
 
 def _is_read_from(value: Any) -> bool:
-    """Whether it is a generator that has given something away already."""
+    """Whether it is a generator that has given something away already, or a coroutine that was awaited."""
     if isinstance(value, types.GeneratorType):
         return value.gi_frame is None or value.gi_suspended
+    if isinstance(value, types.CoroutineType):
+        return value.cr_frame is None
     # Python 3.11 does not say of an async one whether it waits in the middle.
     return isinstance(value, types.AsyncGeneratorType) and (
         value.ag_frame is None or getattr(value, "ag_suspended", False)

@@ -8,6 +8,7 @@ is judged, which clock runs, whether a thread or an event loop drives it (`_shap
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
@@ -147,19 +148,32 @@ def _admitted(call: Call) -> Question:
 
 def _fits(call: Call, wait: float, floor: float) -> bool:
     """Whether a wait in the pacer ends before the deadline; if not, the call is over."""
-    ends = call.ends
-    if ends is None or call.now() + max(wait, floor) < ends:
+    if not wait:  # an attempt that need not wait may run into those around the call
+        left = call.own_time_left()
+    elif call.last_failure is None:  # there is no error of its own to end with: a scope's end is the scope's affair
+        left = call.calls_time_left()
+    else:
+        left = call.time_left()
+    if max(wait, floor) < left:
         return True
-    during = "it waited for the rate limit to open" if wait else "it waited"
-    deadline = DeadlineExceeded(call.limits.deadline or 0.0, during)
-    _refused(call, call.past_deadline(deadline), f"deadline={call.limits.deadline:g}")
+    own = call.own_time_left() <= left
+    what = "would have passed before the rate limit opens" if wait else "passed while it waited"
+    deadline = DeadlineExceeded(call.limits.deadline if own and call.limits.deadline is not None else left, what)
+    _refused(call, call.past_deadline(deadline), _whose(call, left))
     return False
+
+
+def _whose(call: Call, left: float) -> str:
+    """The nearest deadline, in words: its own, or one around it."""
+    if call.own_time_left() <= left:
+        return f"deadline={call.limits.deadline:g}"
+    return f"a deadline around the call in {max(0.0, left):.3g} s"
 
 
 def _refused(call: Call, refusal: Exception, limit: str) -> None:
     """No further attempt. What the call met before comes out; only where there is nothing, the refusal itself."""
     call.limit = limit
-    call.error = call.last_failure or refusal
+    call.error = refusal if call.last_failure is None else call.last_failure
     if call.last_failure is not None:
         call.attempt_number -= 1
         call.verdict = call.attempts[-1].verdict
@@ -276,19 +290,27 @@ def _tell_lane(call: Call) -> None:
     lane = call.lane
     if lane is None:
         return
-    if not verdict.load:
+    if not verdict.load or _wished_too_much(call):
         if call.ticket is not None:
             lane.leave(call.ticket, call.now())
         return
     if call.ticket is None:
         call.ticket = lane.ticket()
-    named, own = verdict.retry_after, call.upcoming_sleep
+    # A `stop=` of the user's own knows no longest wait: the others are not held up for longer all the same.
+    named = None if verdict.retry_after is None else min(verdict.retry_after, call.limits.max_retry_after)
+    own = call.upcoming_sleep
     if verdict.load == "limit":
         lane.limited(call.ticket, call.now(), named, own, verdict.rate)
     else:
         lane.overloaded(call.ticket, call.now(), named, own)
     if call.control.waits_by_error:  # a `wait=` of the user's own is his word on this call
         call.upcoming_sleep = 0.0
+
+
+def _wished_too_much(call: Call) -> bool:
+    """Whether the server named a wait that ends the call: the others find out by themselves, and are told as well."""
+    named = call.verdict.retry_after if call.verdict else None
+    return named is not None and call.control.stops_by_error and named > call.limits.max_retry_after
 
 
 def _limit(call: Call) -> str:
@@ -316,7 +338,7 @@ def _handed_out(call: Call) -> str:
 def _sent(call: Call) -> str:
     """Whether an argument was used up by the attempt: sent again it would be empty, or half of itself."""
     argument = "" if call.begun else call.used_up()
-    return f"{argument} is a generator that was read from, it cannot be sent twice" if argument else ""
+    return f"{argument} was used up by the attempt, it cannot be sent twice" if argument else ""
 
 
 def _resumed(call: Call) -> Generator[Any, Any, str]:
@@ -342,9 +364,7 @@ def _out_of_time(call: Call) -> str:
     left = call.time_left()
     if wait < left:
         return ""
-    own = call.ends is not None and call.ends - call.now() <= left
-    whose = f"deadline={call.limits.deadline:g}" if own else f"a deadline around the call in {max(0.0, left):.3g} s"
-    return f"{whose}, the next attempt could begin in {wait:.3g} s"
+    return f"{_whose(call, left)}, the next attempt could begin in {wait:.3g} s"
 
 
 def _out_of_budget(call: Call) -> str:
@@ -399,7 +419,7 @@ def _give_up(call: Call) -> None:
         return
     if isinstance(call.error, tenacity.TryAgain):
         # As with tenacity: the caller wants to know what was wrong, not that it was to be tried again.
-        behind = call.error.__cause__ or call.error.__context__
+        behind = call.error.__context__ if call.error.__cause__ is None else call.error.__cause__
         call.error = behind if isinstance(behind, Exception) else call.error
     telling.annotate(call, call.error)
 
@@ -428,7 +448,7 @@ def _fallen_back(call: Call) -> Script:
             telling.broken(call)
             return
         telling.stepping_down(call, rung.name)
-        call.first_error = call.first_error or first
+        call.first_error = first if call.first_error is None else call.first_error
         yield from _on_rung(call, rung, arguments)
         exhausted = True  # from the first rung on: what is worth a retry is worth the next rung
         if call.error is None:
@@ -462,7 +482,8 @@ def _chain(error: BaseException, first: BaseException | None) -> None:
         seen.add(id(behind))
         link = behind
     if id(first) not in seen:
-        link.__cause__ = first
+        with contextlib.suppress(Exception):  # an exception that cannot be changed stays as it is
+            link.__cause__ = first
 
 
 # Asking

@@ -191,9 +191,16 @@ class _Stream:
     def _keep(self, item: Any) -> None:
         """An item came: it may be handed out as soon as the stream counts as begun."""
         if not self._open:
-            commit_when = self._control.commit_when
-            self._open = commit_when is None or bool(commit_when(item))
+            self._open = self._begins(item)
         self.held.append(item)
+
+    def _begins(self, item: Any) -> bool:
+        """Whether the stream counts as begun with it."""
+        commit_when = self._control.commit_when
+        try:
+            return commit_when is None or bool(commit_when(item))
+        except (StopIteration, StopAsyncIteration) as wrong:  # it would look like the end of the stream
+            raise RuntimeError(f"commit_when= raised {type(wrong).__name__}") from wrong
 
     def _handed_out(self, call: Call) -> Any:
         call.begun = True

@@ -66,17 +66,17 @@ class DeadlineExceeded(ResilientAgentError, TimeoutError):
     wait would pass the deadline does not get here: it ends with the function's own error.
 
     Attributes:
-        seconds: what was allowed in all.
-        during: what the call was doing.
+        seconds: what was allowed in all; of a deadline around the call, what was left.
+        during: what the call was doing when it passed, in words.
     """
 
-    def __init__(self, seconds: float, during: str = "an attempt was under way") -> None:
+    def __init__(self, seconds: float, during: str = "passed while an attempt was under way") -> None:
         super().__init__(seconds, during)
         self.seconds = seconds
         self.during = during
 
     def __str__(self) -> str:
-        return f"the deadline of {self.seconds:g} s passed while {self.during}"
+        return f"the deadline of {self.seconds:g} s {self.during}"
 
 
 class CircuitOpen(ResilientAgentError):

@@ -1,5 +1,6 @@
 """Fallbacks: which rung is called, when, and what comes out."""
 
+import dataclasses
 import functools
 import logging
 import traceback
@@ -7,7 +8,7 @@ import traceback
 import anyio
 import pytest
 
-from resilient_agent import CircuitBreaker, CircuitOpen, ErrorClassifier, Rung, report_of, resilient
+from resilient_agent import CircuitBreaker, CircuitOpen, ErrorClassifier, Rung, current_attempt, report_of, resilient
 from resilient_agent.testing import no_waiting
 
 
@@ -449,3 +450,40 @@ def test_a_rung_is_made_of_functions(field):
     """What cannot be called is refused by its name."""
     with pytest.raises(TypeError, match=f"{field} of a Rung"):
         Rung(**{"fn": print, field: 3})
+
+
+def test_a_rung_that_retries_keeps_its_retries():
+    """It is no nested retry of the same request: it stands beside what was tried before, and outside of its deadline."""
+    tries = []
+
+    @resilient(max_retries=3, sleep=lambda _: None)
+    def small():
+        tries.append(current_attempt().deadline_left)
+        if len(tries) < 3:
+            raise ConnectionResetError
+        return "small"
+
+    @resilient(max_retries=2, deadline=60, on_exhausted=True, fallback=small, sleep=lambda _: None)
+    def big():
+        raise ConnectionResetError
+
+    assert big() == "small"
+    assert tries == [None, None, None]
+
+
+def test_a_rungs_error_that_cannot_be_changed_comes_out_as_it_is():
+    """A frozen dataclass takes no cause: it is not replaced by what setting one raises."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(Exception):
+        number: int
+
+    def rung():
+        raise Frozen(1)
+
+    @resilient(fallback=rung)
+    def ask():
+        raise TooLong
+
+    with pytest.raises(Frozen):
+        ask()

@@ -294,7 +294,7 @@ def test_a_window_beyond_the_deadline_is_not_waited_for(virtually):
     virtually(main)
     ((error, took),) = caught
     assert took == 0
-    assert "waited for the rate limit" in str(error)
+    assert "before the rate limit opens" in str(error)
     assert server.times("second") == []
 
 
@@ -373,3 +373,93 @@ def test_who_wants_to_know_is_told_about_how_long_the_pacer_will_take(caplog, na
     waited = [attempt.paced for attempt in report_of(caught.value).attempts][:-1]
     assert told == pytest.approx(waited, rel=0.05, abs=0.1)
     assert [record.wait_s for record in caplog.records if record.event == "retry"] == told
+
+
+# Deadlines and wishes, while the limit is known
+
+
+def test_a_wait_for_the_others_is_bounded_by_a_deadline_around_the_call():
+    """The window was met by an earlier call: this one would begin too late for the function that calls it."""  # A24
+    answers = iter([Limited(30)])
+
+    @resilient(max_retries=0)
+    def inner():
+        for refused in answers:
+            raise refused
+        return "ok"
+
+    @resilient(deadline=2)
+    def outer():
+        return inner()
+
+    with no_waiting() as waits:
+        with pytest.raises(Limited):
+            inner()
+        with pytest.raises(DeadlineExceeded, match="would have passed before the rate limit opens"):
+            outer()
+        assert waits.total == 0
+        assert inner() == "ok"
+
+
+@pytest.mark.parametrize("status", [429, 503, 529])
+@pytest.mark.anyio
+async def test_a_call_with_an_error_of_its_own_does_not_run_into_a_scopes_end(status):
+    """Its wait, named or not, would pass the scope's deadline: its own error comes out, and says so."""  # A24 A26
+    failure = Limited(status=status)
+
+    @resilient
+    async def ask():
+        raise failure
+
+    with pytest.raises(Limited) as caught, anyio.fail_after(0.1):
+        await ask()
+    assert caught.value is failure
+    assert "a deadline around the call" in report_of(failure).limit
+
+
+@pytest.mark.anyio
+async def test_a_call_without_an_error_waits_for_the_end_of_its_scope():
+    """It has nothing to end with: what its end means is for the scope to say."""
+    pacer = Pacer()
+
+    @resilient(pacer=pacer, max_retries=0)
+    async def ask():
+        raise Limited(30)
+
+    with pytest.raises(Limited):
+        await ask()
+    with anyio.move_on_after(0.02) as scope:
+        await ask()
+    assert scope.cancelled_caught
+
+
+def test_a_wish_beyond_the_longest_wait_holds_up_nobody():
+    """The call that met it stops and says so; so does the next one, which finds out at once, not after two minutes."""
+    tries = []
+
+    @resilient(max_retry_after=5)
+    def ask():
+        tries.append(1)
+        raise Limited(3600)
+
+    with no_waiting() as waits:
+        for _ in range(3):
+            with pytest.raises(Limited) as caught:
+                ask()
+            assert "asks for 3600 s, more than 5 s" in report_of(caught.value).limit
+    assert (len(tries), waits.total) == (3, 0)
+
+
+def test_a_wish_that_the_user_allows_is_waited_for_in_whole():
+    """Also beyond the usual two minutes: asked again before, the server would refuse again."""  # A18 A19
+    answers = iter([Limited(300)])
+
+    @resilient(max_retry_after=600)
+    def ask():
+        for refused in answers:
+            raise refused
+        return "ok"
+
+    with no_waiting() as waits:
+        assert ask() == "ok"
+    assert 299 < waits.total < 310

@@ -5,7 +5,7 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from resilient_agent import BackoffConfig, clock, report_of, resilient
+from resilient_agent import BackoffConfig, CircuitBreaker, clock, report_of, resilient
 from resilient_agent.testing import no_waiting
 
 
@@ -138,7 +138,7 @@ def test_a_body_that_was_read_is_not_sent_twice(how):
         upload(lines()) if how == "positional" else upload(body=lines())
     assert (sent, waits) == ([b"one"], [])
     argument = "argument 1" if how == "positional" else "argument body"
-    assert f"{argument} is a generator that was read from" in report_of(caught.value).limit
+    assert f"{argument} was used up by the attempt" in report_of(caught.value).limit
 
 
 def test_a_body_that_was_not_touched_is_sent_again():
@@ -172,7 +172,7 @@ def test_a_body_that_was_read_is_found_among_the_other_arguments(read, waits):
     with pytest.raises(ConnectionResetError) as caught:
         upload("notes", lines(), size=2)
     assert waits == []
-    assert "argument 2 is a generator that was read from" in report_of(caught.value).limit
+    assert "argument 2 was used up by the attempt" in report_of(caught.value).limit
 
 
 @pytest.mark.anyio
@@ -259,3 +259,35 @@ def test_a_stream_that_closes_in_time_is_closed_whole_under_a_cancellation(virtu
 
     _, took = virtually(main)
     assert (closing, took) == (["done"], 3)
+
+
+@pytest.mark.anyio
+async def test_a_coroutine_among_the_arguments_is_not_awaited_twice():
+    """The real error comes out, and why there is no second attempt."""  # A56
+
+    async def body():
+        return b"five"
+
+    @resilient
+    async def ask(given):
+        assert await given == b"five"
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError) as caught:
+        await ask(body())
+    assert "argument 1 was used up by the attempt" in report_of(caught.value).limit
+
+
+def test_an_error_that_looks_empty_is_an_error():
+    """An exception with a length of none is false, and no less what the caller has to see."""
+
+    class Empty(ConnectionResetError):
+        def __len__(self):
+            return 0
+
+    @resilient(breaker=CircuitBreaker(consecutive_failures=1), sleep=lambda _: None)
+    def ask():
+        raise Empty
+
+    with pytest.raises(Empty):
+        ask()

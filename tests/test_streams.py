@@ -928,3 +928,19 @@ def test_wrong_arguments_are_no_failure_of_the_model(waits):
     with pytest.raises(TypeError):
         list(stream(1, 2))
     assert waits == []
+
+
+@pytest.mark.parametrize("raised", [StopIteration, StopAsyncIteration])
+def test_a_commit_when_that_stops_is_not_taken_for_the_end_of_the_stream(raised):
+    """Items that are still to come would be lost without a word."""
+
+    def began(_):
+        raise raised
+
+    @resilient(commit_when=began, max_retries=0)
+    def stream():
+        yield "a"
+        yield "b"
+
+    with pytest.raises(RuntimeError, match=f"commit_when= raised {raised.__name__}"):
+        list(stream())

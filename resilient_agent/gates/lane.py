@@ -81,8 +81,6 @@ _SLOWEST: Final = 2.5
 """Seconds. What takes longer to be refused was held up elsewhere."""
 QUIET: Final = 60.0
 """Seconds without a refusal and without anybody waiting, after which the limit is forgotten."""
-_LONGEST_WINDOW: Final = 120.0
-"""Seconds. A wish beyond this ends the call that met it; the others find out anew after that time."""
 
 _Why = Literal["limit", "outage"]
 
@@ -223,7 +221,7 @@ class Lane:
             stale = self._refused(ticket, at, self._cut_at)
             ticket.rest_until = at + own_wait if ticket.failures > 1 else at
             ticket.era = -1
-            window = min(wait, _LONGEST_WINDOW) if wait is not None and wait > 0 else 0.0
+            window = wait if wait is not None and wait > 0 else 0.0
             if window:
                 self._open_at = max(self._open_at, at + window)
             if stale:

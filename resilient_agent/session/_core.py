@@ -169,14 +169,14 @@ class Core:
 
         Raises:
             OutcomeUnknown: it was started before, and its end is not known.
-            ValueError: the key was that of another effect.
+            ValueError: the key was that of an effect with other arguments.
         """
         if not key or not isinstance(key, str):
             raise TypeError(f"the key of an effect is a text that names it within its session, not {key!r}")
         self._check_open()
         known = self.log.history.effects.get(key)
         if known is not None:
-            self._check_same(known, name, args)
+            self._check_same(known, args)
             if known.finished:
                 return known.copy()
             if key in self._running or not may_repeat:
@@ -185,11 +185,11 @@ class Core:
         self._running.add(key)
         return None
 
-    def _check_same(self, known: Effect, name: str, args: tuple[Any, ...]) -> None:
-        if not is_the_same(known, name, args, self.redacted):
+    def _check_same(self, known: Effect, args: tuple[Any, ...]) -> None:
+        if not is_the_same(known, args, self.redacted):
             raise ValueError(
-                f"the key {known.key!r} is that of {known.call}, and this is another effect: give it a key of its own, "
-                "such as one with the number of the turn in it. What the first came to stands in "
+                f"the key {known.key!r} is that of {known.call}, and these are other arguments: give this effect "
+                "a key of its own, such as one with the number of the turn in it. What the first came to stands in "
                 f"session.effects[{known.key!r}]"
             )
 

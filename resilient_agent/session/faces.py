@@ -183,7 +183,7 @@ class Session(_Face):
         Raises:
             OutcomeUnknown: it had started, and what it came to is not known; also where `fn` had raised.
                 `resolve` says how to go on.
-            ValueError: the key is that of another function or of other arguments, as far as those are stored: not of
+            ValueError: the key is that of a call with other arguments, as far as those are stored: not of
                 arguments that are no JSON, nor of what `redact=` leaves out. Nothing is run.
             TypeError: `fn` cannot be called with these arguments, or is a coroutine function; nothing is written.
             NotStorable: the result is no JSON; the effect has taken place.

@@ -64,7 +64,7 @@ def no_waiting() -> Iterator[Waits]:
         try:
             yield waits
         finally:
-            clock.standing_still.reset(token)
+            _scope.leave(token)
 
 
 @contextlib.contextmanager
@@ -98,4 +98,4 @@ def switched_off() -> Iterator[None]:
     try:
         yield
     finally:
-        _scope.switched_off.reset(token)
+        _scope.leave(token)

@@ -290,3 +290,11 @@ async def test_switching_off_concerns_no_other_task():
         tasks.start_soon(calling, "off", switched_off())
         tasks.start_soon(calling, "on", no_waiting())
     assert counts == {"off": 0, "on": 1}
+
+
+@pytest.mark.parametrize("block", [no_waiting, switched_off])
+def test_a_block_that_is_left_in_another_context_says_nothing(block):
+    """A fixture whose two halves run in contexts of their own: a test's own error is not replaced by a complaint."""
+    entered = block()
+    contextvars.copy_context().run(entered.__enter__)
+    assert entered.__exit__(None, None, None) in (None, False)
