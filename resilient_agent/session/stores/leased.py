@@ -143,9 +143,9 @@ class LeasedStore:
         base.check_session_id(session_id)
         try:
             return Held(session_id, self.ttl, self.engine, self._ask, self._keeper)
-        except SessionBusy:
+        except SessionBusy as busy:
             if any(held.lease.session_id == session_id for held in self._keeper.all()):
-                raise SessionBusy(session_id, "another guard in this very process") from None
+                raise SessionBusy(session_id, f"another guard in this very process ({busy.holder})") from None
             raise
 
     def _renew(self, held: list[Held]) -> None:
