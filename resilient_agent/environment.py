@@ -25,7 +25,7 @@ _PREFIX: Final = "RESILIENT_AGENT_"
 _MAX_IDENTICAL: Final = 10
 """Equal failures in a row. A request that failed ten times in the same words will not pass the eleventh time: one
 project's fixed 500 was tried 1,149 times in 24 days."""
-_OF_OTHER_ROOMS: Final = ("HOME", "STORE", "TEST_POSTGRES", "TEST_REDIS")
+_OF_OTHER_ROOMS: Final = ("HOME", "STORE")
 _TRUE: Final = ("1", "true", "yes", "on")
 _FALSE: Final = ("0", "false", "no", "off")
 

@@ -76,6 +76,14 @@ def test_every_public_function_shows_how_it_is_called():
     assert [name for name in functions if ">>> " not in getattr(resilient_agent, name).__doc__] == []
 
 
+def test_the_front_door_lists_what_it_opens():
+    """`__all__`, the lazy rooms and `dir()` agree, and an unknown name is an AttributeError."""
+    assert sorted(resilient_agent.__all__) == sorted(resilient_agent._ROOMS)
+    assert set(resilient_agent.__all__) <= set(dir(resilient_agent))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = resilient_agent.no_such_name
+
+
 def test_a_room_that_cannot_be_loaded_is_not_taken_for_a_name_that_is_not_there(monkeypatch):
     """An AttributeError in it, as of a driver of another version, comes with its text out of `from ... import`."""
 
@@ -86,14 +94,6 @@ def test_a_room_that_cannot_be_loaded_is_not_taken_for_a_name_that_is_not_there(
     monkeypatch.setattr("importlib.import_module", load)
     with pytest.raises(ImportError, match="RedisCluster"):
         from resilient_agent import RedisStore  # noqa: F401
-
-
-def test_the_front_door_lists_what_it_opens():
-    """`__all__`, the lazy rooms and `dir()` agree, and an unknown name is an AttributeError."""
-    assert sorted(resilient_agent.__all__) == sorted(resilient_agent._ROOMS)
-    assert set(resilient_agent.__all__) <= set(dir(resilient_agent))
-    with pytest.raises(AttributeError, match="no_such_name"):
-        _ = resilient_agent.no_such_name
 
 
 def test_the_changelog_has_an_unreleased_section():

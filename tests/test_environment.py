@@ -103,7 +103,7 @@ def test_a_number_of_seconds_is_above_0(variable, seconds):
 
 def test_names_that_look_like_ours_are_told():
     """With the one that was meant; those of other rooms and other programs are not."""
-    names = ["PATH", "RESILIENT_AGENT_HOME", "RESILIENT_AGENT_STORE", "RESILIENT_AGENT_TEST_REDIS", *VARIABLES]
+    names = ["PATH", "RESILIENT_AGENT_HOME", "RESILIENT_AGENT_STORE", *VARIABLES]
     assert misspelled(names) == []
     (problem,) = misspelled([*names, "RESILIENT_AGENT_MAX_RETRYS"])
     assert "RESILIENT_AGENT_MAX_RETRIES" in problem

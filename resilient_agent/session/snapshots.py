@@ -59,6 +59,7 @@ class ConversationRecovery:
         Raises:
             NotStorable: something in it is no JSON, or no message.
             TypeError: it is one message or a text, not a list.
+            InvalidSessionId: the id is empty or no valid text.
             SessionBusy: a guard or another process holds the session.
             StorageError: the disk refused.
         """
@@ -74,6 +75,10 @@ class ConversationRecovery:
         Returns:
             A dict with `session_id`, `saved_at` (seconds since 1970), `message_count`, `messages`,
             `extra`, and `interrupted` (True) and `interrupted_at` where the session ended badly.
+
+        Raises:
+            InvalidSessionId: the id is empty or no valid text.
+            StorageError: it cannot be read.
         """
         return await decided(lambda: self._restore(session_id), at=self._store)
 
@@ -81,7 +86,9 @@ class ConversationRecovery:
         """Remove the snapshot; whether there was one.
 
         Raises:
+            InvalidSessionId: the id is empty or no valid text.
             SessionBusy: a guard or another process holds the session.
+            StorageError: it is still there.
         """
         return await decided(lambda: self._delete(session_id), at=self._store)
 
@@ -89,7 +96,9 @@ class ConversationRecovery:
         """Mark the session as interrupted; whether there was one.
 
         Raises:
+            InvalidSessionId: the id is empty or no valid text.
             SessionBusy: a guard or another process holds the session.
+            StorageError: the disk refused, and it is not marked.
         """
         return await decided(lambda: self._mark(session_id), at=self._store)
 

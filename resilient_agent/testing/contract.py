@@ -352,10 +352,7 @@ def an_owner_who_got_nowhere_leaves_no_trace(make: MakeStore) -> None:
         store.claim(session_id).abandon()
     after = _listed(store)
     for session_id, found in before.items():
-        how = [
-            (each.reason, each.resumes) if (each := one.interruption) else None for one in (found, after[session_id])
-        ]
-        _same(how[1], how[0], f"how {session_id} was interrupted")
+        _same(_how(after[session_id]), _how(found), f"how {session_id} was interrupted")
         _same(after[session_id].status, found.status, f"the status of {session_id}")
         _same(_messages(store, session_id), [_said(1)], f"the messages of {session_id}")
 

@@ -8,6 +8,10 @@ import random
 
 import pytest
 
+from resilient_agent.gates.lane import Closed
+from resilient_agent.gates.meter import Mark
+from resilient_agent.gates.pace import Creep, Guess, Search
+from resilient_agent.gates.shared import pacer
 from resilient_agent.gates.shared.lane import SharedLane
 from resilient_agent.gates.shared.link import text_of
 
@@ -390,3 +394,15 @@ def test_the_rate_grows_on_the_server_as_in_a_lane(client):
             # whose refusals take an eighth of a second to come back.
             pace.go(now, 0.125, wanted=True)
             assert standing.rate == pytest.approx(pace.rate, rel=1e-6)
+
+
+def test_what_lies_on_the_server_has_the_fields_of_its_layout():
+    """Workers of two versions share a server: whoever gives one of these a slot more, or less, counts `_LAYOUT` up."""
+    assert pacer._LAYOUT == 1
+    assert {kind: set(kind.__slots__) for kind in (Guess, Mark, Creep, Search, Closed)} == {
+        Guess: {"_few", "_last", "_long", "_passed", "_share", "_stride", "_width", "in_vain"},
+        Mark: {"at", "burst", "named", "passed"},
+        Creep: {"_base", "_gap", "_growth", "_step", "_turn", "rate"},
+        Search: {"_doubling", "_since", "_top", "rate"},
+        Closed: {"due", "first", "pause", "probe", "since", "why"},
+    }

@@ -149,7 +149,7 @@ def steal(url):
     """Take the session away from its owner, as a database that was restored from a backup might."""
     store = opened(url)
     if url.startswith("redis"):
-        shard, key = store.engine._place("ticket-42")
+        shard, key = store.engine._shard_of("ticket-42"), "ticket-42"
         store.engine._client.hset(f"{shard}:s:{key}", "expires", 0)
     else:
         store.engine._connections.use(
@@ -321,6 +321,16 @@ def test_a_session_that_no_thread_can_keep_is_given_back_and_the_next_is_kept(ur
         time.sleep(1.5 * TTL)
         session.append(MESSAGE)
     assert messages(url) == [MESSAGE]
+
+
+def test_who_holds_a_session_is_said_also_where_that_is_oneself(url):
+    """A second guard in the same process is a mistake of the program's own, and no other worker's doing."""
+    store = opened(url)
+    with session_guard("ticket-42", store=store):
+        with pytest.raises(SessionBusy, match="held by another guard in this very process"):
+            store.claim("ticket-42")
+        with pytest.raises(SessionBusy, match=f"held by process {os.getpid()} on"):
+            opened(url).claim("ticket-42")
 
 
 def test_a_database_is_opened_once_in_a_process(url):

@@ -25,7 +25,7 @@ from _keeper import who
 HOST = "127.0.0.1"
 READY_WITHIN = 60.0
 KEEPER = Path(__file__).with_name("_keeper.py")
-GIVEN = {"given postgres": "RESILIENT_AGENT_TEST_POSTGRES", "given redis": "RESILIENT_AGENT_TEST_REDIS"}
+GIVEN = {"given postgres": "TEST_POSTGRES", "given redis": "TEST_REDIS"}  # no setting of the library's
 
 
 class MissingServer(Exception):

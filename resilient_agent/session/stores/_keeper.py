@@ -90,7 +90,8 @@ class Keeper(Generic[K]):
             if not self._held:
                 self._stop.set()
 
-    def _all(self) -> list[K]:
+    def all(self) -> list[K]:
+        """What it keeps at the moment."""
         with self._lock:
             return list(self._held.values())
 
@@ -98,7 +99,7 @@ class Keeper(Generic[K]):
         pause, said = self._every, False
         while not stop.wait(pause):
             began = clock.monotonic()
-            held = self._all()
+            held = self.all()
             for each in held:
                 each.beat()
             try:
@@ -114,7 +115,7 @@ class Keeper(Generic[K]):
         pause = 0.0
         while not stop.wait(pause):
             pause = self._every
-            for each in self._all():
+            for each in self.all():
                 left = each.left()
                 if left <= 0:
                     each.expire()

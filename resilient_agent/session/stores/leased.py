@@ -141,7 +141,12 @@ class LeasedStore:
 
     def _hold(self, session_id: str) -> Held:
         base.check_session_id(session_id)
-        return Held(session_id, self.ttl, self.engine, self._ask, self._keeper)
+        try:
+            return Held(session_id, self.ttl, self.engine, self._ask, self._keeper)
+        except SessionBusy as busy:
+            if any(held.lease.session_id == session_id for held in self._keeper.all()):
+                raise SessionBusy(session_id, f"another guard in this very process ({busy.holder})") from None
+            raise
 
     def _renew(self, held: list[Held]) -> None:
         """Renew these leases in one request; called by the keeper, which asks again where it fails."""

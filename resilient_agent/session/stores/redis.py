@@ -230,7 +230,8 @@ class _Redis(Engine):
 
     def claim(self, lease: Lease) -> Grant:
         self._check()
-        shard, key = self._place(lease.session_id)
+        key = lease.session_id
+        shard = self._shard_of(key)
         keys = [f"{shard}:s:{key}", f"{shard}:leases", f"{shard}:due", f"{shard}:epoch"]
         epoch, *told = self._claim(keys, [key, lease.owner, lease.holder, _ms(lease.ttl)])
         if epoch is None:
@@ -238,7 +239,8 @@ class _Redis(Engine):
         return Grant(epoch, told[0], _moment(told[1]))
 
     def append(self, lease: Lease, entry: Entry) -> bool:
-        shard, key = self._place(lease.session_id)
+        key = lease.session_id
+        shard = self._shard_of(key)
         keys = [f"{shard}:s:{key}", f"{shard}:r:{key}", f"{shard}:headers", f"{shard}:due"]
         said = [
             key, lease.epoch, entry.seq, entry.line, entry.header, int(entry.ended), _ms(entry.rest), int(entry.alone),
@@ -248,7 +250,7 @@ class _Redis(Engine):
     def renew(self, leases: list[tuple[Lease, float]]) -> list[Lease]:
         shards: dict[str, list[tuple[Lease, float]]] = {}
         for lease, idle in leases:
-            shards.setdefault(self._place(lease.session_id)[0], []).append((lease, idle))
+            shards.setdefault(self._shard_of(lease.session_id), []).append((lease, idle))
         return [lost for shard, here in shards.items() for lost in self._renew_in(shard, here)]
 
     def _renew_in(self, shard: str, leases: list[tuple[Lease, float]]) -> list[Lease]:
@@ -258,13 +260,13 @@ class _Redis(Engine):
         return [leases[place - 1][0] for place in lost]
 
     def release(self, lease: Lease, rest: float) -> None:
-        shard, key = self._place(lease.session_id)
+        key = lease.session_id
+        shard = self._shard_of(key)
         keys = [f"{shard}:s:{key}", f"{shard}:leases", f"{shard}:due"]
         self._release(keys, [key, lease.epoch, _ms(rest)])
 
     def read(self, session_id: str) -> list[bytes]:
-        shard, key = self._place(session_id)
-        lines: list[bytes] = self._client.lrange(f"{shard}:r:{key}", 0, -1)
+        lines: list[bytes] = self._client.lrange(f"{self._shard_of(session_id)}:r:{session_id}", 0, -1)
         return lines
 
     def scan(self) -> Iterator[Row]:
@@ -286,14 +288,14 @@ class _Redis(Engine):
         return found
 
     def delete(self, lease: Lease) -> bool:
-        shard, key = self._place(lease.session_id)
+        key = lease.session_id
+        shard = self._shard_of(key)
         keys = [f"{shard}:{part}" for part in (f"s:{key}", f"r:{key}", "headers", "leases", "due")]
         return bool(self._delete(keys, [key, lease.epoch]))
 
-    def _place(self, session_id: str) -> tuple[str, str]:
-        """A session's shard, and what it is called there."""
+    def _shard_of(self, session_id: str) -> str:
         number = hashlib.blake2b(session_id.encode(), digest_size=1).digest()[0] % _SHARDS
-        return self._shard(number), session_id
+        return self._shard(number)
 
     def _shard(self, number: int) -> str:
         return f"{{{self._prefix}:{number:02}}}"
