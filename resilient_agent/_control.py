@@ -20,6 +20,7 @@ import tenacity
 import tenacity.asyncio.retry
 
 from resilient_agent import _scope
+from resilient_agent import _telling as telling
 from resilient_agent._call import Call
 from resilient_agent._callables import is_around_coroutine, is_async_stream, is_coroutine_callable, is_stream, name_of
 from resilient_agent._course import gives_up_at_once
@@ -243,7 +244,7 @@ class Controller(tenacity.BaseRetrying):
             if self._built:
                 self._plan()
             for problem in problems:
-                warnings.warn(f"{problem}; it is left out", RuntimeWarning, stacklevel=2)
+                telling.warn(f"{problem}; it is left out")
         return self._resolved[1]
 
     def fits_plain(self) -> bool:
@@ -271,11 +272,7 @@ class Controller(tenacity.BaseRetrying):
             key = pace_by(*args, **kwargs)
             hash(key)
         except Exception as problem:
-            warnings.warn(
-                f"pace_by of {self.name} raised {problem!r}: the call is paced with those that have no key",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            telling.warn(f"pace_by of {self.name} raised {problem!r}: the call is paced with those that have no key")
             return None
         return key
 
@@ -283,11 +280,9 @@ class Controller(tenacity.BaseRetrying):
         """An SDK has retried below this function: they multiply. Said once."""
         if not self._warned:
             self._warned = True
-            warnings.warn(
+            telling.warn(
                 f"the SDK called by {self.name} had retried {retries} times by itself before it failed: two layers of "
-                "retries multiply. Switch off one of them: give the SDK's client max_retries=0.",
-                RuntimeWarning,
-                stacklevel=2,
+                "retries multiply. Switch off one of them: give the SDK's client max_retries=0."
             )
 
     def after_failure(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from resilient_agent import _scope, clock
+from resilient_agent import _telling as telling
 from resilient_agent._below import add_shell
 from resilient_agent._call import Call
 from resilient_agent._callables import is_around_coroutine, is_coroutine_callable
@@ -327,11 +327,9 @@ def sleep(call: Call) -> None:
         call.skip(until)
         return
     if call.on_event_loop():
-        warnings.warn(
+        telling.warn(
             f"{call.control.name} waits {wait:.3g} s in plain code while an event loop runs in this thread: everything "
-            "on that loop stands still. Decorate an `async def`, or call it through anyio.to_thread.run_sync.",
-            RuntimeWarning,
-            stacklevel=5,
+            "on that loop stands still. Decorate an `async def`, or call it through anyio.to_thread.run_sync."
         )
     clock.sleep(wait)
 

@@ -17,7 +17,15 @@ import anyio
 import pytest
 import tenacity
 
-from resilient_agent import BackoffConfig, ErrorClassifier, ErrorType, resilient, retry_if_retryable, session_guard
+from resilient_agent import (
+    BackoffConfig,
+    ErrorClassifier,
+    ErrorType,
+    attempts,
+    resilient,
+    retry_if_retryable,
+    session_guard,
+)
 from resilient_agent._call import Call
 
 QUICK = BackoffConfig(base_delay_ms=100, multiplier=2, jitter=0, max_retries=3)
@@ -796,6 +804,35 @@ def test_a_plain_function_that_waits_on_a_running_loop_warns():
         assert warning.category is RuntimeWarning
         assert "event loop" in str(warning.message)
         assert warning.filename == __file__
+
+
+def test_a_loop_that_waits_on_a_running_loop_warns_of_the_users_line():
+    """The loop form stands nearer to the user's line than a function does."""  # A13
+
+    async def main():
+        script = Script(TimeoutError(), "answer")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for attempt in attempts(wait=tenacity.wait_fixed(0.001)):
+                with attempt:
+                    script()
+        return caught
+
+    for backend in ("asyncio", "trio"):
+        (warning,) = anyio.run(main, backend=backend)
+        assert warning.filename == __file__
+
+
+def test_a_warning_that_is_an_error_does_not_stop_a_call():
+    """Where warnings are errors a call under way goes on, and the warning stands in the log."""  # A13
+
+    async def main():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return resilient(wait=tenacity.wait_fixed(0.001))(Script(TimeoutError(), "answer"))()
+
+    for backend in ("asyncio", "trio"):
+        assert anyio.run(main, backend=backend) == "answer"
 
 
 def test_a_plain_function_in_plain_code_does_not_warn():
