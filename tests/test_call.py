@@ -22,6 +22,7 @@ from resilient_agent import (
     ErrorClassifier,
     ErrorType,
     attempts,
+    report_of,
     resilient,
     retry_if_retryable,
     session_guard,
@@ -466,6 +467,28 @@ def test_what_comes_out_survives_pickle_and_copy(run, waits):
         run(Script(TimeoutError("x")), max_retries=1, sleep=waits)
     for back in (pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value), copy.deepcopy(caught.value)):
         assert (type(back), back.args, notes(back)) == (TimeoutError, ("x",), notes(caught.value))
+
+
+def test_refused_results_come_out_with_a_report(run, waits):
+    """And a note for each of them."""  # A39
+    refuse = tenacity.retry_if_result(lambda answer: answer == "no")
+    with pytest.raises(tenacity.RetryError) as caught:
+        run(Script("no"), retry=refuse, max_retries=1, sleep=waits)
+    assert (report_of(caught.value).requests, report_of(caught.value).limit) == (2, "max_retries=1")
+    assert len(notes(caught.value)) == 2
+
+
+def test_a_strategy_that_raises_about_a_result_stands_behind_the_error(run, waits):
+    """There is no error of the function to come out; so what was wrong can be seen."""  # A4
+    problem = KeyError("choices")
+
+    def broken(answer):
+        raise problem
+
+    with pytest.raises(tenacity.RetryError) as caught:
+        run(Script("answer"), retry=tenacity.retry_if_result(broken), sleep=waits)
+    assert caught.value.__cause__ is problem
+    assert "KeyError" in report_of(caught.value).limit
 
 
 def test_refused_results_come_out_as_an_error_that_survives_pickle(run, waits):
