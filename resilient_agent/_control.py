@@ -25,7 +25,7 @@ from resilient_agent._call import Call
 from resilient_agent._callables import is_around_coroutine, is_async_stream, is_coroutine_callable, is_stream, name_of
 from resilient_agent._course import gives_up_at_once
 from resilient_agent._shapes import shell
-from resilient_agent._statistics import Statistics, last_report
+from resilient_agent._statistics import Statistics, last_report, remember_unwatched
 from resilient_agent._streams import stream_shell
 from resilient_agent.classify import ErrorClassifier
 from resilient_agent.environment import VARIABLES, misspelled, resolve
@@ -99,13 +99,16 @@ class _Way:
     Attributes:
         direct: whether it may be made without a `Call`: nobody wants to see it begin or succeed.
         stale: whether some context remembers the numbers of an earlier call: from then on each call leaves a mark.
+            And before the first call of all, so that this is noticed.
+        unused: whether there was no call yet.
         told: what calls inside of first attempts that nobody watches had retried, by the frame of the attempt's shell.
     """
 
-    __slots__ = ("direct", "stale", "told")
+    __slots__ = ("direct", "stale", "told", "unused")
 
     def __init__(self) -> None:
-        self.direct = self.stale = False
+        self.direct = False
+        self.stale = self.unused = True
         self.told: dict[int, int] = {}
 
 
@@ -296,6 +299,7 @@ class Controller(tenacity.BaseRetrying):
         """The call whose first attempt has just failed; None where that was its last as well."""
         call = Call(self, fn, args, kwargs, clock)
         if not self.switched_on(call.limits):
+            remember_unwatched(self, error)
             return None
         call.failed(error)
         return None if gives_up_at_once(call) else call

@@ -20,7 +20,7 @@ from resilient_agent._call import Call
 from resilient_agent._callables import is_around_coroutine, is_coroutine_callable
 from resilient_agent._course import ATTEMPT, SLEEP, Raised, conduct, next_step
 from resilient_agent._ordinary import is_bounded, is_ordinary
-from resilient_agent._statistics import forget
+from resilient_agent._statistics import forget, remember_unwatched
 
 if TYPE_CHECKING:
     from resilient_agent._control import Controller
@@ -64,8 +64,11 @@ def _plain(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
                 call = control.after_failure(error, fn, args, kwargs, clock.monotonic)
                 if call is None:
                     raise
+            except BaseException as error:
+                remember_unwatched(control, error)
+                raise
         elif not control.switched_on():
-            return fn(*args, **kwargs)
+            return _switched_off(fn, control, args, kwargs)
         else:
             call = Call(control, fn, args, kwargs, clock.monotonic)
         return drive(call)
@@ -86,13 +89,34 @@ def _coroutine(fn: Callable[..., Any], control: Controller) -> Callable[..., Any
                 call = control.after_failure(error, fn, args, kwargs, clock.of_event_loop())
                 if call is None:
                     raise
+            except BaseException as error:
+                remember_unwatched(control, error)
+                raise
         elif not control.switched_on():
-            return await fn(*args, **kwargs)
+            return await _switched_off_async(fn, control, args, kwargs)
         else:
             call = Call(control, fn, args, kwargs, clock.of_event_loop())
         return await drive_async(call)
 
     return wrapper
+
+
+def _switched_off(fn: Callable[..., Any], control: Controller, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
+        return fn(*args, **kwargs)
+    except BaseException as error:
+        remember_unwatched(control, error)
+        raise
+
+
+async def _switched_off_async(
+    fn: Callable[..., Any], control: Controller, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    try:
+        return await fn(*args, **kwargs)
+    except BaseException as error:
+        remember_unwatched(control, error)
+        raise
 
 
 def _either(
