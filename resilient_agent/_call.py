@@ -11,6 +11,8 @@ from __future__ import annotations
 import datetime
 import itertools
 import math
+import opcode
+import sys
 import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -574,7 +576,12 @@ def _is_read_from(value: Any) -> bool:
         return value.gi_frame is None or value.gi_suspended
     if isinstance(value, types.CoroutineType):
         return value.cr_frame is None
-    # Python 3.11 does not say of an async one whether it waits in the middle.
-    return isinstance(value, types.AsyncGeneratorType) and (
-        value.ag_frame is None or getattr(value, "ag_suspended", False)
-    )
+    return isinstance(value, types.AsyncGeneratorType) and _is_async_one_read_from(value)
+
+
+def _is_async_one_read_from(value: types.AsyncGeneratorType[Any, Any]) -> bool:
+    frame: types.FrameType | None = value.ag_frame
+    if frame is None or sys.version_info >= (3, 12):
+        return frame is None or value.ag_suspended
+    # Python 3.11 does not say so; but one that was not begun stands where its code has made the generator.
+    return frame.f_code.co_code[frame.f_lasti] != opcode.opmap["RETURN_GENERATOR"]
