@@ -46,7 +46,8 @@ class Rung:
             prompt that is too long can only go to a larger model. Always, when not given.
         transform: called with the call's state (`.args`, `.kwargs`, `.error`): the arguments for
             this rung, as `(args, kwargs)` or as a dict of those that change, by the names of the rung's
-            own parameters, however the call gave them.
+            own parameters, however the call gave them. What the call gave by a name that the rung does not
+            know is left out then.
         name: how reports and logs call it; the function's own name when not given.
 
     Raises:
@@ -147,8 +148,9 @@ def _changed(
     if parameters is None:
         return args, {**kwargs, **changes}
     named = [parameter.name for parameter in parameters if parameter.kind not in _OPEN]
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     unknown = [name for name in changes if name not in named]
-    if unknown and all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+    if unknown and not takes_any:
         takes = f"it takes {', '.join(named)}" if named else "it takes no arguments"
         raise NoArguments(
             f"{whose} changes {', '.join(map(repr, unknown))}, which is no argument of what is called: {takes}"
@@ -161,7 +163,8 @@ def _changed(
             places[place] = left.pop(parameter.name)
         elif place == len(places) and parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             places.append(left.pop(parameter.name))
-    return tuple(places), {**kwargs, **left}
+    kept = {name: value for name, value in kwargs.items() if takes_any or name in named}
+    return tuple(places), {**kept, **left}
 
 
 def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:

@@ -117,6 +117,16 @@ def test_each_rung_is_called_once_in_order(fail, ladder):
     assert [attempt.rung for attempt in report.attempts] == ["", "a", "b", "c"]
 
 
+def test_a_rung_with_other_names_gets_what_it_knows(fail):
+    """A transform that answers by the rung's names need not undo those of the call."""
+
+    def small(*, prompt):
+        return prompt.upper()
+
+    rung = Rung(small, transform=lambda call: {"prompt": call.kwargs["text"]})
+    assert fail(TooLong("too long"), fallback=rung)[0] == "WHY?"
+
+
 def test_an_error_that_a_rung_raises_again_and_again_shows_the_last_call_only(fail, ladder):
     """The very object of a module does not collect the errors of all the calls that ended with it."""
     same = OSError("closed")
