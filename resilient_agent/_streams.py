@@ -350,7 +350,12 @@ class _AsyncStream(_Stream):
         assert call is not None  # noqa: S101 - asked where there is one
         self._back(call)
         while not (self._open and self.held):
-            self._keep(await self._item(call, sent))
+            item = await self._item(call, sent)
+            try:
+                self._keep(item)
+            except Exception:  # of `commit_when`: the source waits for more, and nobody will ask it
+                await self._close_source()
+                raise
             sent = None
         return self._handed_out(call)
 
@@ -383,13 +388,17 @@ class _AsyncStream(_Stream):
         return item_ends, AttemptTimeout(seconds, "the first item" if first else "the next item")
 
     async def close(self) -> None:
-        """Close what is open; shielded, as a connection that is left open costs more than the moment it takes."""
+        """Close what is open."""
         try:
             if self.source is not None:
-                with anyio.CancelScope(deadline=anyio.current_time() + _TO_CLOSE, shield=True):
-                    await self.source.aclose()
+                await self._close_source()
         finally:
             self._over()
+
+    async def _close_source(self) -> None:
+        """Shielded, as a connection that is left open costs more than the moment it takes."""
+        with anyio.CancelScope(deadline=anyio.current_time() + _TO_CLOSE, shield=True):
+            await self.source.aclose()
 
 
 def _first(source: AsyncGenerator[Any, Any]) -> Awaitable[Any]:

@@ -196,6 +196,24 @@ def test_what_was_held_back_is_not_delivered(read, waits):
     assert report_of(error).delivered == ()
 
 
+@pytest.mark.anyio
+async def test_an_async_source_is_closed_where_commit_when_raises():
+    """Its error comes out; by then nothing is open any more."""
+    told = []
+
+    @resilient(commit_when=lambda item: item["role"])
+    async def chunks():
+        try:
+            yield {"usage": 1}
+        finally:
+            await anyio.lowlevel.checkpoint()
+            told.append("closed")
+
+    with pytest.raises(KeyError):
+        await anext(chunks())
+    assert told == ["closed"]
+
+
 # resume
 
 
