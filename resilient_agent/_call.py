@@ -581,7 +581,9 @@ def _is_read_from(value: Any) -> bool:
 
 def _is_async_one_read_from(value: types.AsyncGeneratorType[Any, Any]) -> bool:
     frame: types.FrameType | None = value.ag_frame
-    if frame is None or sys.version_info >= (3, 12):
-        return frame is None or value.ag_suspended
+    if frame is None:
+        return True
+    if sys.version_info >= (3, 12):
+        return value.ag_suspended
     # Python 3.11 does not say so; but one that was not begun stands where its code has made the generator.
     return frame.f_code.co_code[frame.f_lasti] != opcode.opmap["RETURN_GENERATOR"]
