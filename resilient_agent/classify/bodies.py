@@ -67,10 +67,10 @@ _SAID_STATUS: Final = re.compile(
     # as google-api-core and the openai client for Node begin their texts
     r"|\A(?-i:([45]\d\d) (?=[A-Z][A-Za-z_]+\b))"
     # a number that nobody counts with: alone in its brackets, or before a sentence or an end
-    r"|\((?:code|http):? ([45]\d\d)\)|\A\[([45]\d\d)\](?= ?\w)|\b(?:error|failed) [\[(]([45]\d\d)[\])](?=\Z|[:. ])"
+    r"|\((?:code|http):? ([45]\d\d)\)|\A\[([45]\d\d)\](?= ?\w)|\bfailed [\[(]([45]\d\d)[\])](?=\Z|[:. ])"
     r"|(?:\A|[^a-z \d_-]\s?|\b(?:response|http) )code: ?([45]\d\d)(?=\Z|[;)\]}\n]|,(?!\d))"
     r"|\b(?:error|failed): ([45]\d\d)(?=:(?!\d)| (?-i:[A-Z{]))"
-    r"|(?:\A|[:;.,(\n]\s?|\b(?:server|upstream|client|provider) )error ([45]\d\d):(?!\d)"
+    r"|(?:\A|[:;.,(\n]\s?|\b(?:server|upstream|client|provider) )error (?:([45]\d\d):(?!\d)|[\[(]([45]\d\d)[\])])"
     r"|\b(?:(400) bad request|(401) unauthorized|(402) payment required|(403) forbidden|(404) not found"
     r"|(407) proxy authentication required|(408) request time-?out|(409) conflict"
     r"|(413) (?:payload|content|request entity) too large|(422) unprocessable|(429) too many requests"

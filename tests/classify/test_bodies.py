@@ -408,6 +408,8 @@ def test_a_sentence_has_no_codes(text):
         ("RESOURCE_EXHAUSTED (code 429): spent", 429),
         ("x failed [503]: gone", 503),
         ("[429] Rate limited", 429),
+        ("Error (429)", 429),
+        ("upstream error [503] gone", 503),
         ("{code: 503}", 503),
         ("HTTP code: 429", 429),
         ("Execution failed: 402 You have no quota", 402),

@@ -283,7 +283,7 @@ def test_a_request_that_is_larger_than_the_whole_limit_has_a_code(said, expected
 
 
 def test_beside_a_sentence_that_an_sdk_keeps_alone_the_whole_answer_is_read():
-    """openai keeps of `{"error": "text", "retryAfter": 900}` the text; the answer itself still has the rest."""
+    """The client of OpenAI keeps of `{"error": "text", "retryAfter": 900}` the text; the answer itself still has the rest."""
     sent = b'{"error": "the limit is reached", "code": "busy", "retryAfter": 900}'
     body = Evidence(Failure(body="the limit is reached", response=thing(_content=sent))).body
     assert (body.waits, body.codes, body.sentences) == ({"retryafter": 900}, ("busy",), ("the limit is reached",))

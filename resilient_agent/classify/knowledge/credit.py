@@ -282,7 +282,8 @@ CREDIT = (
             words=("insufficient budget", "budget insufficient", "budget is insufficient", "budget not sufficient"),
             unless=(
                 *("token", "tokens", "thinking", "context", "reasoning", "retry*", "retries", "attempts", "deadline*"),
-                *("time budget", "step budget", "error budget", "latency budget", "tool", "tools", "search", "compute"),
+                *("time budget", "error budget", "latency budget", "tool", "tools", "search", "compute"),
+                *("step", "steps", "turn", "turns", "calls"),
             ),
         ),
         then=ErrorType.FATAL,

@@ -237,7 +237,11 @@ MODELS = (
                 "your tier",
                 "higher tier",
                 "upgrade your",
-                "upgrade to",
+                "upgrade to use",
+                "upgrade to access",
+                "upgrade to unlock",
+                "upgrade to pro",
+                "upgrade to premium",
             ),
             also=("model", "models"),
             unless=(
