@@ -20,12 +20,13 @@ import tenacity
 import tenacity.asyncio.retry
 
 from resilient_agent import _scope
+from resilient_agent import _telling as telling
 from resilient_agent._below import taken
 from resilient_agent._call import Call
 from resilient_agent._callables import is_around_coroutine, is_async_stream, is_coroutine_callable, is_stream, name_of
 from resilient_agent._course import gives_up_at_once
 from resilient_agent._shapes import shell
-from resilient_agent._statistics import Statistics, last_report
+from resilient_agent._statistics import Statistics, last_report, remember_unwatched
 from resilient_agent._streams import stream_shell
 from resilient_agent.classify import ErrorClassifier
 from resilient_agent.environment import VARIABLES, misspelled, resolve
@@ -99,13 +100,16 @@ class _Way:
     Attributes:
         direct: whether it may be made without a `Call`: nobody wants to see it begin or succeed.
         stale: whether some context remembers the numbers of an earlier call: from then on each call leaves a mark.
+            And before the first call of all, so that this is noticed.
+        unused: whether there was no call yet.
         told: what calls inside of first attempts that nobody watches had retried, by the frame of the attempt's shell.
     """
 
-    __slots__ = ("direct", "stale", "told")
+    __slots__ = ("direct", "stale", "told", "unused")
 
     def __init__(self) -> None:
-        self.direct = self.stale = False
+        self.direct = False
+        self.stale = self.unused = True
         self.told: dict[int, int] = {}
 
 
@@ -244,7 +248,7 @@ class Controller(tenacity.BaseRetrying):
             if self._built:
                 self._plan()
             for problem in problems:
-                warnings.warn(f"{problem}; it is left out", RuntimeWarning, stacklevel=2)
+                telling.warn(f"{problem}; it is left out")
         return self._resolved[1]
 
     def fits_plain(self) -> bool:
@@ -272,11 +276,7 @@ class Controller(tenacity.BaseRetrying):
             key = pace_by(*args, **kwargs)
             hash(key)
         except Exception as problem:
-            warnings.warn(
-                f"pace_by of {self.name} raised {problem!r}: the call is paced with those that have no key",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            telling.warn(f"pace_by of {self.name} raised {problem!r}: the call is paced with those that have no key")
             return None
         return key
 
@@ -284,11 +284,9 @@ class Controller(tenacity.BaseRetrying):
         """An SDK has retried below this function: they multiply. Said once."""
         if not self._warned:
             self._warned = True
-            warnings.warn(
+            telling.warn(
                 f"the SDK called by {self.name} had retried {retries} times by itself before it failed: two layers of "
-                "retries multiply. Switch off one of them: give the SDK's client max_retries=0.",
-                RuntimeWarning,
-                stacklevel=2,
+                "retries multiply. Switch off one of them: give the SDK's client max_retries=0."
             )
 
     def after_failure(
@@ -302,6 +300,7 @@ class Controller(tenacity.BaseRetrying):
         """The call whose first attempt has just failed; None where that was its last as well."""
         call = Call(self, fn, args, kwargs, clock)
         if not self.switched_on(call.limits):
+            remember_unwatched(self, error)
             return None
         if self.way.told:
             call.below = taken(self.way.told, error)

@@ -37,6 +37,8 @@ SLEEP: Final = object()
 Script = Generator[Any, Any, None]
 Question = Generator[Any, Any, bool]
 
+_CHAINED: Final = "_resilient_agent_chained"
+
 _PLAIN: Final = (float, bool, int, type(None))
 
 
@@ -140,7 +142,7 @@ def _admitted(call: Call) -> Question:
     if control.breaker is not None:
         answer = control.breaker.admit(call.now())
         if isinstance(answer, Refusal):
-            _refused(call, CircuitOpen(answer.name, answer.wait), str(answer))
+            _refused(call, CircuitOpen(answer.name, answer.wait, str(answer.state)), str(answer))
             return False
         call.probe = answer
     return True
@@ -179,6 +181,9 @@ def _refused(call: Call, refusal: Exception, limit: str) -> None:
         call.verdict = call.attempts[-1].verdict
         refusal.__cause__ = None
         _give_up(call)
+    else:
+        call.ended = "failed"
+        telling.annotate(call, refusal)
 
 
 def _count_paced(call: Call, wait: float) -> None:
@@ -211,7 +216,7 @@ def _again(call: Call) -> Question:
         # The caller gets the error of his own function, not that of a strategy.
         telling.broken(call)
         call.limit = f"a retry strategy raised {type(raised).__name__}"
-        _give_up(call)
+        _give_up(call, raised)
         return False
     if not wanted:
         _final(call)
@@ -408,15 +413,18 @@ def _final(call: Call) -> None:
         _give_up(call)
 
 
-def _give_up(call: Call) -> None:
-    """Name the limit that ended the call, on the log and on the user's own exception."""
+def _give_up(call: Call, raised: Exception | None = None) -> None:
+    """Name the limit that ended the call, on the log and on the user's own exception.
+
+    Where there is none, because a result was refused, the error of a strategy that was asked about it stands behind.
+    """
     telling.gave_up(call)
     call.ended = "failed"
     if call.error is None:
         outcome = call.outcome
         assert outcome is not None  # noqa: S101 - an attempt was made
         call.error = tenacity.RetryError(outcome)
-        return
+        call.error.__cause__ = raised
     if isinstance(call.error, tenacity.TryAgain):
         # As with tenacity: the caller wants to know what was wrong, not that it was to be tried again.
         behind = call.error.__context__ if call.error.__cause__ is None else call.error.__cause__
@@ -476,7 +484,7 @@ def _chain(error: BaseException, first: BaseException | None) -> None:
     """Let a fallback's error show the first one behind it, without hiding what it has behind it itself."""
     link: BaseException = error
     seen = {id(error)}
-    while (behind := link.__cause__ or (None if link.__suppress_context__ else link.__context__)) is not None:
+    while (behind := _behind(link)) is not None:
         if behind is first or id(behind) in seen:
             return
         seen.add(id(behind))
@@ -484,6 +492,14 @@ def _chain(error: BaseException, first: BaseException | None) -> None:
     if id(first) not in seen:
         with contextlib.suppress(Exception):  # an exception that cannot be changed stays as it is
             link.__cause__ = first
+            link.__dict__[_CHAINED] = True
+
+
+def _behind(link: BaseException) -> BaseException | None:
+    """What an exception has behind it; not what was put there for an earlier call that ended with the same object."""
+    if link.__dict__.get(_CHAINED):
+        return None
+    return link.__context__ if link.__cause__ is None and not link.__suppress_context__ else link.__cause__
 
 
 # Asking

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from resilient_agent import _scope, clock
+from resilient_agent import _telling as telling
 from resilient_agent._below import add_shell
 from resilient_agent._call import Call
 from resilient_agent._callables import is_around_coroutine, is_coroutine_callable
 from resilient_agent._course import ATTEMPT, SLEEP, Raised, conduct, next_step
 from resilient_agent._ordinary import is_bounded, is_ordinary
-from resilient_agent._statistics import forget
+from resilient_agent._statistics import forget, remember_unwatched
 
 if TYPE_CHECKING:
     from resilient_agent._control import Controller
@@ -64,8 +64,11 @@ def _plain(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
                 call = control.after_failure(error, fn, args, kwargs, clock.monotonic)
                 if call is None:
                     raise
+            except BaseException as error:
+                remember_unwatched(control, error)
+                raise
         elif not control.switched_on():
-            return fn(*args, **kwargs)
+            return _switched_off(fn, control, args, kwargs)
         else:
             call = Call(control, fn, args, kwargs, clock.monotonic)
         return drive(call)
@@ -86,13 +89,34 @@ def _coroutine(fn: Callable[..., Any], control: Controller) -> Callable[..., Any
                 call = control.after_failure(error, fn, args, kwargs, clock.of_event_loop())
                 if call is None:
                     raise
+            except BaseException as error:
+                remember_unwatched(control, error)
+                raise
         elif not control.switched_on():
-            return await fn(*args, **kwargs)
+            return await _switched_off_async(fn, control, args, kwargs)
         else:
             call = Call(control, fn, args, kwargs, clock.of_event_loop())
         return await drive_async(call)
 
     return wrapper
+
+
+def _switched_off(fn: Callable[..., Any], control: Controller, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
+        return fn(*args, **kwargs)
+    except BaseException as error:
+        remember_unwatched(control, error)
+        raise
+
+
+async def _switched_off_async(
+    fn: Callable[..., Any], control: Controller, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    try:
+        return await fn(*args, **kwargs)
+    except BaseException as error:
+        remember_unwatched(control, error)
+        raise
 
 
 def _either(
@@ -327,11 +351,9 @@ def sleep(call: Call) -> None:
         call.skip(until)
         return
     if call.on_event_loop():
-        warnings.warn(
+        telling.warn(
             f"{call.control.name} waits {wait:.3g} s in plain code while an event loop runs in this thread: everything "
-            "on that loop stands still. Decorate an `async def`, or call it through anyio.to_thread.run_sync.",
-            RuntimeWarning,
-            stacklevel=5,
+            "on that loop stands still. Decorate an `async def`, or call it through anyio.to_thread.run_sync."
         )
     clock.sleep(wait)
 

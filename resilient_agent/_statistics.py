@@ -3,23 +3,24 @@
 They are kept in a context variable, as a mapping that is replaced and never changed: contexts
 are copied by reference, and no two calls may ever meet in one dict. A call that succeeds at
 once leaves nothing here, as long as no call of its function left anything anywhere; from then on a
-mark, put in when it begins: where there is none, nothing is known.
+mark, put in when it begins: where there is none, nothing is known. Nor is it before the first call of all.
 """
 
 from __future__ import annotations
 
 import contextvars
+import threading
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from resilient_agent._below import forget_told
-from resilient_agent.report import CallReport
+from resilient_agent.report import AttemptReport, CallReport
 
 if TYPE_CHECKING:
     from resilient_agent._control import Controller
 
-__all__ = ["Ended", "Statistics", "drop", "forget", "last_call", "last_report", "remember"]
+__all__ = ["Ended", "Statistics", "drop", "forget", "last_call", "last_report", "remember", "remember_unwatched"]
 
 _REMEMBERED: Final = 64  # functions per context: one that decorates on the fly must not grow it for ever
 
@@ -45,6 +46,27 @@ _NOTHING: Final[Mapping[Controller, Ended | None]] = MappingProxyType({})
 _last: contextvars.ContextVar[Mapping[Controller, Ended | None]] = contextvars.ContextVar(
     "resilient_agent_statistics", default=_NOTHING
 )
+
+
+_beginning = threading.Lock()
+
+
+class _Unwatched:
+    """A call of one attempt that was made without a `Call`, and did not return."""
+
+    def __init__(self, control: Controller, error: BaseException) -> None:
+        self._function = control.name
+        self._error = type(error).__name__
+        self._failed = isinstance(error, Exception)
+
+    @property
+    def numbers(self) -> Mapping[str, Any]:
+        return {**_AT_ONCE, "outcome": "failed" if self._failed else "cancelled"}
+
+    def report(self) -> CallReport:
+        if self._failed:
+            return CallReport(self._function, outcome="failed", attempts=(AttemptReport(1, error=self._error),))
+        return CallReport(self._function, outcome="cancelled", attempts=())
 
 
 class Statistics(Mapping[str, Any]):
@@ -84,15 +106,33 @@ class Statistics(Mapping[str, Any]):
 def remember(control: Controller, ended: Ended) -> None:
     """A call has ended in this context; the last one stands last."""
     _put(control, ended)
+    control.way.unused = False
     control.way.stale = True
+
+
+def remember_unwatched(control: Controller, error: BaseException) -> None:
+    """A call ended so that nobody watched: its first attempt was interrupted, or it failed while switched off."""
+    if not isinstance(error, GeneratorExit):  # thrown away, maybe by the garbage collector in another context
+        remember(control, _Unwatched(control, error))
 
 
 def forget(control: Controller) -> None:
     """A call begins in this context: the numbers of the one before it no longer count."""
-    if _last.get().get(control, control) is not None:
+    way = control.way
+    if way.unused:
+        _begin(control)
+    elif _last.get().get(control, control) is not None:
         _put(control, None)
-    if control.way.told:
-        forget_told(control.way.told)
+    if way.told:
+        forget_told(way.told)
+
+
+def _begin(control: Controller) -> None:
+    """Its first call of all: from here on no call has to leave a mark, until one leaves more."""
+    way = control.way
+    with _beginning:  # else what a call of another thread left in the meantime would be lost
+        if way.unused:
+            way.unused, way.stale = False, bool(way.told)
 
 
 def drop(control: Controller) -> None:

@@ -22,7 +22,7 @@ from resilient_agent._call import Call
 from resilient_agent._callables import is_async_stream
 from resilient_agent._course import ATTEMPT, Script, conduct, gives_up_at_once, next_step
 from resilient_agent._shapes import perform, perform_async, takes_direct_path
-from resilient_agent._statistics import forget
+from resilient_agent._statistics import forget, remember_unwatched
 from resilient_agent.errors import AttemptTimeout
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _plain_stream(fn: Callable[..., Any], control: Controller) -> Callable[..., 
                     except StopIteration as stop:
                         stream.ended(stop.value)
                         break
-                    except Exception as error:
+                    except BaseException as error:
                         if not stream.broke(error):
                             raise
                         break
@@ -91,7 +91,7 @@ def _async_stream(fn: Callable[..., Any], control: Controller) -> Callable[..., 
                     except StopAsyncIteration:
                         stream.ended()
                         break
-                    except Exception as error:
+                    except BaseException as error:
                         if not stream.broke(error):
                             raise
                         break
@@ -238,8 +238,12 @@ class _Stream:
         if self.call is not None:
             self.call.succeeded(list(self.held or self.delivered))
 
-    def broke(self, error: Exception) -> bool:
+    def broke(self, error: BaseException) -> bool:
         """The source raised. Whether it is for the call's course to say what follows."""
+        if not isinstance(error, Exception):  # interrupted: that is no failure
+            if self.call is None:
+                remember_unwatched(self._control, error)
+            return False
         self.source = None
         if self._throwing:
             return False
@@ -248,6 +252,7 @@ class _Stream:
             call.failed(error)
             return True
         if not self._control.switched_on():
+            remember_unwatched(self._control, error)
             return False
         call = self._watch()
         call.below = taken(self._control.way.told, error)

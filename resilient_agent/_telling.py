@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from resilient_agent._below import surroundings
@@ -19,10 +21,11 @@ from resilient_agent.verdict import ErrorType
 if TYPE_CHECKING:
     from resilient_agent._call import Call
 
-__all__ = ["annotate", "broken", "gave_up", "hook_raised", "stepping_down", "stopped", "waiting"]
+__all__ = ["annotate", "broken", "gave_up", "hook_raised", "stepping_down", "stopped", "waiting", "warn"]
 
 logger: Final = logging.getLogger("resilient_agent.retry")
 
+_OURS: Final = str(Path(__file__).parent)
 _NOTE: Final = "resilient_agent: "
 _WAITS: Final = "attempt {attempt} failed: {exception} ({rule}); next attempt in {wait_s:.3g} s"
 _WAITS_WITH_OTHERS: Final = f"{_WAITS} or when the limit opens, together with the other callers"
@@ -34,6 +37,25 @@ def waiting(call: Call, wait: float) -> None:
         call.unheard = not _is_heard(logging.WARNING)
     if not call.unheard:
         _log(logging.WARNING, call, "retry", _WAITS if call.ticket is None else _WAITS_WITH_OTHERS, wait_s=wait)
+
+
+def warn(text: str) -> None:
+    """A `RuntimeWarning` about the user's line that led here.
+
+    Where warnings are errors it goes to the log: a call under way must not get it in place of its own failure.
+    """
+    try:
+        warnings.warn(text, RuntimeWarning, stacklevel=_users_level())
+    except RuntimeWarning:
+        logger.warning("%s", text)
+
+
+def _users_level() -> int:
+    """How far up the stack the first line stands that is not of this library, as `warn` counts it."""
+    frame, level = sys._getframe(2), 2  # noqa: SLF001 - as `warnings` does it itself
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def stepping_down(call: Call, name: str) -> None:

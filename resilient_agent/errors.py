@@ -84,17 +84,20 @@ class CircuitOpen(ResilientAgentError):
 
     Attributes:
         breaker: the breaker's name.
-        wait: seconds until it lets the next probe through.
+        wait: seconds until it lets the next probe through; where it is half-open, the longest that this can take.
+        state: `"open"`, or `"half-open"` where others find out right now whether the service is back.
     """
 
-    def __init__(self, breaker: str, wait: float) -> None:
-        super().__init__(breaker, wait)
+    def __init__(self, breaker: str, wait: float, state: str = "open") -> None:
+        super().__init__(breaker, wait, state)
         self.breaker = breaker
         self.wait = wait
+        self.state = state
 
     def __str__(self) -> str:
         name = f" {self.breaker!r}" if self.breaker else ""
-        return f"circuit breaker{name} is open; the next probe may set out in {self.wait:.3g} s"
+        within = "in" if self.state == "open" else "within"
+        return f"circuit breaker{name} is {self.state}; the next probe may set out {within} {self.wait:.3g} s"
 
 
 class Deferred(ResilientAgentError):

@@ -70,7 +70,8 @@ class CallReport:
     Attributes:
         function: its qualified name.
         outcome: `"succeeded"`, `"failed"` or `"cancelled"`; `"unknown"` where this task or thread
-            knows of no call: it made none, or left it to a task or a thread of its own (`asyncio.gather`).
+            knows of no call: it made none, or left it to a task or a thread of its own (`asyncio.gather`). As long as
+            all calls of a function succeeded at once, a task that made none is told of a success too.
         attempts: the attempts in order; of very many the first two and the last.
         requests: how many attempts there were, those counted that an SDK or another decorated
             function made below this one; of several calls inside of an attempt, the most that one made which failed.

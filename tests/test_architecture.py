@@ -105,6 +105,7 @@ ALLOWED = {
     ("_call", "_statistics"),
     ("_statistics", "_below"),
     ("_course", "_telling"),
+    ("_shapes", "_telling"),
     ("_telling", "_below"),
     ("_shapes", "_below"),
     ("_streams", "_below"),

@@ -17,7 +17,16 @@ import anyio
 import pytest
 import tenacity
 
-from resilient_agent import BackoffConfig, ErrorClassifier, ErrorType, resilient, retry_if_retryable, session_guard
+from resilient_agent import (
+    BackoffConfig,
+    ErrorClassifier,
+    ErrorType,
+    attempts,
+    report_of,
+    resilient,
+    retry_if_retryable,
+    session_guard,
+)
 from resilient_agent._call import Call
 
 QUICK = BackoffConfig(base_delay_ms=100, multiplier=2, jitter=0, max_retries=3)
@@ -460,6 +469,28 @@ def test_what_comes_out_survives_pickle_and_copy(run, waits):
         assert (type(back), back.args, notes(back)) == (TimeoutError, ("x",), notes(caught.value))
 
 
+def test_refused_results_come_out_with_a_report(run, waits):
+    """And a note for each of them."""  # A39
+    refuse = tenacity.retry_if_result(lambda answer: answer == "no")
+    with pytest.raises(tenacity.RetryError) as caught:
+        run(Script("no"), retry=refuse, max_retries=1, sleep=waits)
+    assert (report_of(caught.value).requests, report_of(caught.value).limit) == (2, "max_retries=1")
+    assert len(notes(caught.value)) == 2
+
+
+def test_a_strategy_that_raises_about_a_result_stands_behind_the_error(run, waits):
+    """There is no error of the function to come out; so what was wrong can be seen."""  # A4
+    problem = KeyError("choices")
+
+    def broken(answer):
+        raise problem
+
+    with pytest.raises(tenacity.RetryError) as caught:
+        run(Script("answer"), retry=tenacity.retry_if_result(broken), sleep=waits)
+    assert caught.value.__cause__ is problem
+    assert "KeyError" in report_of(caught.value).limit
+
+
 def test_refused_results_come_out_as_an_error_that_survives_pickle(run, waits):
     """The RetryError of a call whose results were refused can be pickled and copied."""  # A40
     with pytest.raises(tenacity.RetryError) as caught:
@@ -796,6 +827,35 @@ def test_a_plain_function_that_waits_on_a_running_loop_warns():
         assert warning.category is RuntimeWarning
         assert "event loop" in str(warning.message)
         assert warning.filename == __file__
+
+
+def test_a_loop_that_waits_on_a_running_loop_warns_of_the_users_line():
+    """The loop form stands nearer to the user's line than a function does."""  # A13
+
+    async def main():
+        script = Script(TimeoutError(), "answer")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for attempt in attempts(wait=tenacity.wait_fixed(0.001)):
+                with attempt:
+                    script()
+        return caught
+
+    for backend in ("asyncio", "trio"):
+        (warning,) = anyio.run(main, backend=backend)
+        assert warning.filename == __file__
+
+
+def test_a_warning_that_is_an_error_does_not_stop_a_call():
+    """Where warnings are errors a call under way goes on, and the warning stands in the log."""  # A13
+
+    async def main():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return resilient(wait=tenacity.wait_fixed(0.001))(Script(TimeoutError(), "answer"))()
+
+    for backend in ("asyncio", "trio"):
+        assert anyio.run(main, backend=backend) == "answer"
 
 
 def test_a_plain_function_in_plain_code_does_not_warn():

@@ -117,6 +117,16 @@ def test_each_rung_is_called_once_in_order(fail, ladder):
     assert [attempt.rung for attempt in report.attempts] == ["", "a", "b", "c"]
 
 
+def test_an_error_that_a_rung_raises_again_and_again_shows_the_last_call_only(fail, ladder):
+    """The very object of a module does not collect the errors of all the calls that ended with it."""
+    same = OSError("closed")
+    firsts = [TooLong(number) for number in range(3)]
+    for first in firsts:
+        with pytest.raises(OSError, match="closed"):
+            fail(first, fallback=ladder.rung("small", same))
+    assert (same.__cause__, firsts[-1].__cause__, firsts[0].__cause__) == (firsts[-1], None, None)
+
+
 def test_what_the_last_rung_raises_is_chained_to_the_first_error(fail, ladder):
     """And keeps what it has behind it itself."""  # A44
     first, second, behind = TooLong("first"), TooLong("second"), KeyError("its own")

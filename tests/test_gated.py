@@ -10,7 +10,16 @@ import anyio.lowlevel
 import pytest
 import tenacity
 
-from resilient_agent import BreakerState, CircuitBreaker, CircuitOpen, RetryBudget, attempts, report_of, resilient
+from resilient_agent import (
+    BreakerState,
+    CircuitBreaker,
+    CircuitOpen,
+    ErrorClassifier,
+    RetryBudget,
+    attempts,
+    report_of,
+    resilient,
+)
 from resilient_agent.testing import no_waiting
 
 
@@ -308,6 +317,24 @@ def test_an_open_breaker_refuses_the_first_attempt(run):
     error, waits = run(*[script] * 3, breaker=breaker, max_retries=0, pacer=None)
     assert (type(error), error.breaker, script.calls, waits) == (CircuitOpen, "gpt-4o", 2, [])
     assert 0 < error.wait <= 30
+
+
+@pytest.mark.anyio
+async def test_a_breaker_whose_probe_is_under_way_says_so():
+    """It is half-open then, and the wait is the longest that it can take: the error says what the report says."""
+    breaker, now = tripping(consecutive_failures=1, open_for=30), anyio.current_time()
+    breaker.admit(now - 60).settle(ErrorClassifier().classify(Failed(503)), now - 60)
+    assert breaker.admit(now).probe
+
+    @resilient(breaker=breaker)
+    async def ask():
+        raise AssertionError
+
+    with pytest.raises(CircuitOpen) as caught:
+        await ask()
+    assert caught.value.state == "half-open"
+    assert "is half-open; the next probe may set out within" in str(caught.value)
+    assert str(caught.value) == report_of(caught.value).limit
 
 
 def test_a_breaker_that_opens_between_attempts_ends_the_call_with_its_own_error(run):

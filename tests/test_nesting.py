@@ -662,6 +662,16 @@ def test_retries_of_an_sdk_are_counted_behind_a_wrapper_of_its_error(nest):
     assert script.calls == 3
 
 
+def test_retries_of_an_sdk_do_not_end_the_call_where_warnings_are_errors(nest, caplog):
+    """It is tried again all the same, and what would have been warned of is logged."""  # A58
+    script = Script(Refused(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        error, _ = nest(script, retries(5))
+    assert (type(error), script.calls) == (Refused, 2)
+    assert "max_retries=0" in caplog.text
+
+
 def test_retries_of_an_sdk_may_use_up_all_of_them(nest):
     """Then it is not asked again."""  # A58
     script = Script(Refused(2))

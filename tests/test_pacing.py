@@ -296,6 +296,7 @@ def test_a_window_beyond_the_deadline_is_not_waited_for(virtually):
     assert took == 0
     assert "before the rate limit opens" in str(error)
     assert server.times("second") == []
+    assert (report_of(error).outcome, report_of(error).requests) == ("failed", 0)
 
 
 def test_a_window_beyond_the_deadline_ends_a_refused_call_with_its_own_error(virtually):

@@ -140,9 +140,10 @@ def test_an_error_for_good_at_the_first_attempt_is_left_alone():
 def test_a_call_that_a_breaker_refused_made_no_attempt(waits):
     """The limit is the breaker's."""  # A7
     fail = resilient(breaker=tripped(), sleep=waits)(failing(Limited(503)))
-    with pytest.raises(Exception, match="'models' is open"):
+    with pytest.raises(Exception, match="'models' is open") as caught:
         fail()
     report = fail.call_report()
+    assert report_of(caught.value) == report
     assert (report.attempts, report.requests, report.outcome, waits) == ((), 0, "failed", [])
     assert "failed after 0 requests" in str(report)
     assert "models" in report.limit

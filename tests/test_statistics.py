@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import contextvars
 
+import anyio
 import pytest
 
 from resilient_agent import resilient
+from resilient_agent.testing import switched_off
 
 
 def raising(error):
@@ -91,3 +93,99 @@ def test_a_success_after_a_failure_elsewhere_is_one():
     flaky()
     assert flaky.call_report().outcome == "succeeded"
     assert contextvars.Context().run(flaky.call_report).outcome == "unknown"
+
+
+def test_before_the_first_call_nothing_is_known():
+    """A function that was only decorated has not succeeded; after its first success it has."""
+    ask = resilient(raising(None))
+    assert (ask.call_report().outcome, ask.call_report().requests, ask.statistics["outcome"]) == (
+        "unknown",
+        0,
+        "unknown",
+    )
+    ask()
+    assert (ask.call_report().outcome, ask.statistics["outcome"]) == ("succeeded", "succeeded")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()])
+def test_a_first_attempt_that_is_interrupted_is_no_success(error):
+    """Whatever interrupted it: the call counts as cancelled, until the next one."""
+    errors = [error, None]
+
+    @resilient
+    def ask():
+        raising(errors.pop(0))()
+
+    with pytest.raises(type(error)):
+        ask()
+    report = ask.call_report()
+    assert (report.outcome, report.requests, ask.statistics["outcome"]) == ("cancelled", 1, "cancelled")
+    ask()
+    assert ask.call_report().outcome == "succeeded"
+
+
+def test_a_first_item_that_is_interrupted_is_no_success():
+    """A stream that was waited for when somebody interrupted it is cancelled as well."""
+
+    @resilient
+    def items():
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        next(items())
+    assert items.call_report().outcome == "cancelled"
+
+
+@pytest.mark.anyio
+async def test_a_first_attempt_that_is_cancelled_is_no_success():
+    """Whoever is around it may look: a call that ran out of a scope's time is cancelled, a stream too."""
+
+    @resilient
+    async def ask():
+        await anyio.sleep_forever()
+
+    @resilient
+    async def items():
+        await anyio.sleep_forever()
+        yield
+
+    with anyio.move_on_after(0):
+        await ask()
+    with anyio.move_on_after(0):
+        await anext(items())
+    assert (ask.call_report().outcome, items.call_report().outcome) == ("cancelled", "cancelled")
+
+
+@pytest.mark.parametrize("how", [contextlib.nullcontext, switched_off])
+def test_a_call_that_fails_while_switched_off_is_no_success(how):
+    """It is called plainly, by a setting or in a test, and what it came to is known all the same."""
+
+    @resilient(enabled=None if how is switched_off else False)
+    def ask():
+        raise ConnectionResetError
+
+    with how(), pytest.raises(ConnectionResetError):
+        ask()
+    report = ask.call_report()
+    assert (report.outcome, report.requests, report.attempts[0].error) == ("failed", 1, "ConnectionResetError")
+
+
+@pytest.mark.anyio
+async def test_a_coroutine_that_fails_while_switched_off_is_no_success():
+    """As plain code; and a stream that breaks."""
+
+    @resilient(enabled=False)
+    async def ask():
+        raise ConnectionResetError
+
+    @resilient(enabled=False)
+    async def items():
+        raise ConnectionResetError
+        yield
+
+    with pytest.raises(ConnectionResetError):
+        await ask()
+    with pytest.raises(ConnectionResetError):
+        await anext(items())
+    assert (ask.call_report().outcome, items.call_report().outcome) == ("failed", "failed")
