@@ -22,7 +22,7 @@ from resilient_agent.report import NOWHERE, Surroundings, carried
 if TYPE_CHECKING:
     from resilient_agent._call import Call
 
-__all__ = ["add_shell", "forget_told", "is_told", "requests_below", "surroundings"]
+__all__ = ["add_shell", "forget_told", "requests_below", "surroundings", "taken"]
 
 _DEEPEST: Final = 20  # causes; they may be a circle
 _shells: Final[dict[int, CodeType]] = {}
@@ -78,16 +78,11 @@ def forget_told(told: dict[int, int]) -> None:
     told.pop(id(shell), None)
 
 
-def is_told(call: Call) -> bool:
-    """Whether somebody may have told the failed attempt of retries inside of it."""
-    return bool(call.below or call.control.way.told)
-
-
-def _told(call: Call, error: BaseException) -> int:
-    if call.watched is not None or error.__traceback__ is None:
-        return call.below
-    # A traceback begins where the exception was caught: in our shell.
-    return call.control.way.told.pop(id(error.__traceback__.tb_frame), 0)
+def taken(told: dict[int, int], error: Exception) -> int:
+    """What was told to a first attempt that nobody watched, and that raised this."""
+    if error.__traceback__ is None:
+        return 0
+    return told.pop(id(error.__traceback__.tb_frame), 0)  # a traceback begins where it was caught: in our shell
 
 
 def requests_below(call: Call) -> int:
@@ -99,7 +94,7 @@ def requests_below(call: Call) -> int:
     error = call.error
     assert error is not None  # noqa: S101 - asked after a failure
     links = (error, *leaves(error)) if isinstance(error, BaseExceptionGroup) else (error,)
-    return max(_told(call, error), *[_below(call, error, link) for link in links])
+    return max(call.below, *[_below(call, error, link) for link in links])
 
 
 def _below(call: Call, error: BaseException, link: BaseException) -> int:

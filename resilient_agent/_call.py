@@ -22,7 +22,7 @@ import tenacity
 from resilient_agent import _scope
 from resilient_agent import _statistics as statistics
 from resilient_agent import clock as clock_room
-from resilient_agent._below import is_told, requests_below
+from resilient_agent._below import requests_below
 from resilient_agent.classify.looking import told_by_args_alone
 from resilient_agent.errors import AttemptTimeout, DeadlineExceeded, Deferred
 from resilient_agent.report import AttemptReport, CallReport
@@ -276,7 +276,7 @@ class Call(tenacity.RetryCallState):
         assert error is not None  # noqa: S101 - asked after a failure
         told = told_by_args_alone(error)
         below = 0
-        if self.rung is None and (told is None or is_told(self)):
+        if self.rung is None and (told is None or self.below):
             below = requests_below(self)
             self.requests += below
         self.verdict = verdict = self.judge.judge(error, told, self.attempt_number, below)

@@ -21,6 +21,7 @@ import tenacity.asyncio.retry
 
 from resilient_agent import _scope
 from resilient_agent import _telling as telling
+from resilient_agent._below import taken
 from resilient_agent._call import Call
 from resilient_agent._callables import is_around_coroutine, is_async_stream, is_coroutine_callable, is_stream, name_of
 from resilient_agent._course import gives_up_at_once
@@ -301,6 +302,8 @@ class Controller(tenacity.BaseRetrying):
         if not self.switched_on(call.limits):
             remember_unwatched(self, error)
             return None
+        if self.way.told:
+            call.below = taken(self.way.told, error)
         call.failed(error)
         return None if gives_up_at_once(call) else call
 

@@ -127,7 +127,7 @@ def _tried(call: Call) -> Question:
 def _admitted(call: Call) -> Question:
     """Whether the attempt may set out: when the pacer says so, and if the breaker does."""
     control = call.control
-    if not _fits(call, 0.0, 0.0):
+    if call.ends is not None and not _fits(call, 0.0, 0.0):
         return False
     lane = call.lane if control.gate.active or call.passed.told else None
     if lane is not None and lane.active:

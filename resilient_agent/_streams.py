@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from resilient_agent import clock
-from resilient_agent._below import add_shell
+from resilient_agent._below import add_shell, taken
 from resilient_agent._call import Call
 from resilient_agent._callables import is_async_stream
 from resilient_agent._course import ATTEMPT, Script, conduct, gives_up_at_once, next_step
@@ -255,6 +255,7 @@ class _Stream:
             remember_unwatched(self._control, error)
             return False
         call = self._watch()
+        call.below = taken(self._control.way.told, error)
         call.failed(error)
         call.begun = bool(self.delivered)
         if not call.begun and gives_up_at_once(call):

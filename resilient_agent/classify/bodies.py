@@ -53,7 +53,9 @@ _KEYS: Final = {
 _SAID_CODE: Final = re.compile(
     r"""\b(?:code|type|status|reason|error_?code|error_?type|quota_?id|quota_?limit)\\*["']?\s*[:=]\s*"""
     r"""(?:\\*["']([\w.#/ -]{2,100})|(-?\w[\w.#/-]{1,100}))"""
-    r"""|<(?:code|type|reason)>([^<]{2,100})<|^\((\d{4}), |\bAn error occurred \((\w{2,100})\) when calling""",
+    r"""|<(?:code|type|reason)>([^<]{2,100})<|^\((\d{4}), |\bAn error occurred \((\w{2,100})\) when calling"""
+    # gRPC's names as they are printed; in a row of other words in capitals they may be anything.
+    r"""|(?<![A-Za-z] )\b(?-i:(RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED))\b(?! (?-i:[A-Z]{2}))""",
     re.IGNORECASE,
 )
 _ANY_STATUS: Final = re.compile(r"[45]\d\d")  # a quick look: without these digits there is none
@@ -64,6 +66,11 @@ _SAID_STATUS: Final = re.compile(
     r"|[\"']code[\"']\s*:\s*[\"']?([45]\d\d)[\"']?\s*[,}]|(?:Error|Exception)\(([45]\d\d), "
     # as google-api-core and the openai client for Node begin their texts
     r"|\A(?-i:([45]\d\d) (?=[A-Z][A-Za-z_]+\b))"
+    # a number that nobody counts with: alone in its brackets, or before a sentence or an end
+    r"|\((?:code|http):? ([45]\d\d)\)|\A\[([45]\d\d)\](?= ?\w)|\bfailed [\[(]([45]\d\d)[\])](?=\Z|[:. ])"
+    r"|(?:\A|[^a-z \d_-]\s?|\b(?:response|http) )code: ?([45]\d\d)(?=\Z|[;)\]}\n]|,(?!\d))"
+    r"|\b(?:error|failed): ([45]\d\d)(?=:(?!\d)| (?-i:[A-Z{]))"
+    r"|(?:\A|[:;.,(\n]\s?|\b(?:server|upstream|client|provider) )error (?:([45]\d\d):(?!\d)|[\[(]([45]\d\d)[\])])"
     r"|\b(?:(400) bad request|(401) unauthorized|(402) payment required|(403) forbidden|(404) not found"
     r"|(407) proxy authentication required|(408) request time-?out|(409) conflict"
     r"|(413) (?:payload|content|request entity) too large|(422) unprocessable|(429) too many requests"
@@ -186,7 +193,7 @@ def codes_said(text: str) -> tuple[str, ...]:
         >>> codes_said("Error code: 413 - {'error': {'code': 'tokens_limit_reached', 'param': None}}")
         ('tokens_limit_reached',)
     """
-    if not (":" in text or "=" in text or "<" in text or "(" in text):
+    if not ("_" in text or ":" in text or "=" in text or "<" in text or "(" in text):
         return ()
     found = ("".join(groups) for groups in _SAID_CODE.findall(text))
     # `Error code: 413` names a status, which is read as one.

@@ -14,7 +14,7 @@ import re
 from typing import Any, Final
 
 from resilient_agent._once import once
-from resilient_agent.classify import bodies
+from resilient_agent.classify import bodies, hints
 from resilient_agent.classify.chains import chain
 from resilient_agent.classify.kinds import Kind, class_names, kind_of
 from resilient_agent.classify.looking import (
@@ -46,6 +46,7 @@ LIMIT_MARKS: Final = ("retry", "limit")
 _TIME_MARKS: Final = ("again", "retry", "wait", "reset", "back", "available")
 _DIGIT: Final = re.compile("[0-9一二两三四五六七八九十]")
 _OTHER_NUMBERS: Final = ("SSLError", "gaierror", "herror")  # OSErrors whose `errno` counts otherwise
+_DAY: Final = 86_400.0
 _ASKED: Final = re.compile(r"imit:? (\d[\d,]*).{1,40}?equested:? (\d[\d,]*)", re.DOTALL)
 
 
@@ -150,6 +151,9 @@ class Evidence:
             return _NO_BODY
         error, response = self.error, self.response
         raw = bodies.as_body(peek(error, "body"))
+        if kind_is(raw, str):  # of `{"error": "text", "retryAfter": 900}` openai keeps only the text
+            whole = bodies.as_body(peek(response, "_content"))
+            raw = whole if kind_is(whole, dict) else raw
         if raw is None and kind_is(response, dict):
             raw = response
         if raw is None:
@@ -172,7 +176,18 @@ class Evidence:
             found += bodies.codes_said(printed)
         if _asks_too_much(self.said):
             found.append("requested_over_limit")
+        if self._names_days:
+            found.append("wait_of_days")
         return frozenset(found)
+
+    @property
+    def _names_days(self) -> bool:
+        """Whether the wait that is told, in a field of the body or in words, is longer than a day."""
+        waits = self.body.waits
+        told = hints.in_body(waits) if waits else None
+        if told is None and self.speaks_of_time:
+            told = hints.in_text(self.said)
+        return told is not None and told > _DAY
 
     def _codes_by_attribute(self) -> list[str]:
         found: list[str] = []

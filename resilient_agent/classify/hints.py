@@ -50,6 +50,7 @@ _FIELD: Final = re.compile(
     rf"""[-_ ]?(?:after|delay)(?: ?\{{ ?seconds)?(?:[-_ ]?(ms|s|sec|secs|seconds))?\\?["']? ?[:=] ?\\?["']?"""
     rf"""({_DIGITS})\s?({_UNIT})?(?![a-z0-9:,-])"""
 )
+_RESET_FIELD: Final = re.compile(rf"""s?_in_seconds\\?["']? ?[:=] ?\\?["']?({_DIGITS})(?![a-z0-9:-]|,[0-9])""")
 _CHINESE_NUMBER: Final = re.compile("([一二两三四五六七八九]?)(十?)([一二三四五六七八九]?)(?=个?(?:秒|分钟|小时))")
 _CHINESE_DIGITS: Final = {digit: number for number, digit in enumerate("一二三四五六七八九", 1)} | {"两": 2}
 _LISTED: Final = re.compile(
@@ -168,6 +169,10 @@ def in_text(said: str) -> float | None:
         if field is not None:
             named_unit, number, unit = field.groups()
             return _usable(float(number) * UNITS[unit or named_unit or "s"])
+    for place in _places(said, "reset"):
+        field = _RESET_FIELD.match(said, place)
+        if field is not None:
+            return _usable(float(field[1]))
     for mark, sentence_after in _SENTENCES.items():
         for place in _places(said, mark):
             sentence = sentence_after.match(said, place)

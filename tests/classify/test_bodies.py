@@ -349,6 +349,8 @@ def test_a_code_is_found_wherever_it_stands(body):
         ("error_code=ModelNotReady", "model_not_ready"),
         ("(1213, 'Deadlock found when trying to get lock')", "1213"),
         ("(psycopg.errors) code: 40001", "40001"),
+        ("agent failed: RESOURCE_EXHAUSTED, spent", "resource_exhausted"),
+        ("UNAVAILABLE: io exception", "unavailable"),
         (
             "Error raised by bedrock service: An error occurred (InternalServerException) when calling the InvokeModel",
             "internal_server_exception",
@@ -370,6 +372,9 @@ def test_codes_are_found_in_a_printed_body(text, code):
         "decode: utf-8",
         "see the type of the model",
         "request (1213, 5)",
+        "THE SHIP: IT IS UNAVAILABLE NOW",
+        "resource_exhausted: a variable",
+        "UNAVAILABLE IN YOUR REGION: a shop",
         "an error occurred (see below) when calling",
     ],
 )
@@ -400,6 +405,16 @@ def test_a_sentence_has_no_codes(text):
         ("API Error: Request rejected (429)", 429),
         ("OpenAI-compat request failed: 429", 429),
         ("429 Rate of traffic exceeds capacity.", 429),
+        ("RESOURCE_EXHAUSTED (code 429): spent", 429),
+        ("x failed [503]: gone", 503),
+        ("[429] Rate limited", 429),
+        ("Error (429)", 429),
+        ("upstream error [503] gone", 503),
+        ("{code: 503}", 503),
+        ("HTTP code: 429", 429),
+        ("Execution failed: 402 You have no quota", 402),
+        ("error 402: insufficient", 402),
+        ("upstream error: 503: gone", 503),
     ],
 )
 def test_a_status_that_a_text_names_as_one_is_found(text, status):
@@ -425,6 +440,18 @@ def test_a_status_that_a_text_names_as_one_is_found(text, status):
             "the request failed 500 times",
             "request failed: 500 of 600 items",
             "HTTP 429,000 hits",
+            "failed: 404 rows",
+            "rows failed: 404",
+            "error 500 of 1000",
+            "mean error 500: too large",
+            "exit code 429",
+            "exit code: 429",
+            "zip code: 404",
+            "items[404]",
+            "row [503] is wrong",
+            "[404, 500]",
+            "5 tests failed (404 of them)",
+            "code: 500 of",
         ),
     ],
 )
@@ -444,7 +471,16 @@ def test_any_text_names_codes_and_a_status_or_none(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["code " * 1000, "status" + " " * 4000, "\\" * 4000, "code" + "\\" * 4000, "<code>" * 600, "a:" * 2000],
+    [
+        "code " * 1000,
+        "status" + " " * 4000,
+        "\\" * 4000,
+        "code" + "\\" * 4000,
+        "<code>" * 600,
+        "a:" * 2000,
+        "error: 429 " * 400,
+        "[" * 4000,
+    ],
     ids=lambda t: t[:6],
 )
 @pytest.mark.parametrize("reader", [codes_said, status_said])

@@ -282,6 +282,36 @@ def test_a_request_that_is_larger_than_the_whole_limit_has_a_code(said, expected
     assert ("requested_over_limit" in Evidence(Failure(body={"error": {"message": said}})).codes) is expected
 
 
+def test_beside_a_sentence_that_an_sdk_keeps_alone_the_whole_answer_is_read():
+    """The client of OpenAI keeps of `{"error": "text", "retryAfter": 900}` the text; the answer itself still has the rest."""
+    sent = b'{"error": "the limit is reached", "code": "busy", "retryAfter": 900}'
+    body = Evidence(Failure(body="the limit is reached", response=thing(_content=sent))).body
+    assert (body.waits, body.codes, body.sentences) == ({"retryafter": 900}, ("busy",), ("the limit is reached",))
+
+
+@pytest.mark.parametrize("sent", [b"a page", b"", b"[1]", None])
+def test_a_sentence_counts_where_the_whole_answer_is_no_object(sent):
+    """A text stays the body where there is nothing better."""
+    shown = Evidence(Failure(body="the limit is reached", response=thing(_content=sent)))
+    assert shown.said == "the limit is reached"
+
+
+@pytest.mark.parametrize(
+    ("shown", "days"),
+    [
+        ({"message": "your quota will reset after 42h1m"}, True),
+        ({"message": "your quota will reset after 23h"}, False),
+        ({"message": "the quota of 42h1m is spent"}, False),
+        ({"body": {"error": {"retryDelay": "581981.3s"}}}, True),
+        ({"body": {"error": {"retryDelay": "30s"}}}, False),
+        ({"body": {"retryDelay": "30s", "message": "resets in 3 days"}}, False),
+    ],
+)
+def test_a_wait_of_more_than_a_day_is_a_code(shown, days):
+    """So that rules can ask for it; the field of a body counts before its sentences."""
+    assert ("wait_of_days" in Evidence(Failure(**shown)).codes) is days
+
+
 def test_a_grpc_errors_code_and_metadata_are_read():
     """Errors of grpc keep both behind methods."""
 

@@ -457,6 +457,8 @@ def test_any_fields_are_a_positive_wait_or_no_hint(waits):
         ("请在 30 秒后重试", 30),
         ("请等待5分钟", 300),
         ("请稍等 10 秒钟", 10),
+        ('{"resets_in_seconds":13872}', 13_872),
+        (r"{\"reset_in_seconds\": 5,", 5),
     ],
 )
 def test_a_sentence_names_the_wait(said, seconds):
@@ -500,6 +502,8 @@ def test_a_sentence_that_names_no_wait_is_no_hint(said):
         "stream reset after 5s",
         "retry-after: 2026-11-24T02:40:00Z",
         "retry-after: 1,500",
+        "resets_in_seconds: 1,500",
+        "resets_in_seconds: unknown",
     ],
 )
 def test_a_sentence_about_what_is_over_or_about_a_date_is_no_hint(said):

@@ -70,15 +70,6 @@ IMITATED = [
         "Zhipu's 1310, through a gateway that leaves out the code",
     ),
     (
-        "tools/websocket-policy",
-        {
-            "exc_type": "websockets.exceptions.ConnectionClosedError",
-            "rcvd": {"code": 1008, "reason": "policy violation"},
-            "sent": None,
-        },
-        "RFC 6455, section 7.4.1",
-    ),
-    (
         "http/told-not-to",
         {
             "exc_type": "httpx.HTTPStatusError",

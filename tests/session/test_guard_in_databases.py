@@ -117,7 +117,7 @@ def test_what_is_sealed_is_sealed_in_the_database(store):
     assert store.due(5) == []  # nobody can go on with it before a person has looked
     with session_guard("ticket-42", store=store, codec=Turned("key")) as session:
         assert session.messages == [MESSAGE]
-        assert session.once("pay", lambda: "twice") == {"paid": 5}
+        assert session.once("pay", lambda _: "twice", 5) == {"paid": 5}
 
 
 def test_what_is_redacted_never_gets_near_the_database(store):

@@ -15,6 +15,13 @@ CREDIT_CODES = (
                 "insufficient_balance",
                 "insufficient_credits",
                 "insufficient_funds",
+                "balance_insufficient",
+                "credit_insufficient",
+                "credits_insufficient",
+                "credit_exhausted",
+                "credit_exceeded",
+                "credits_exceeded",
+                "funds_exhausted",
                 "billing_hard_limit_reached",  # OpenAI
                 "billing_not_active",
                 "billing_error",  # Anthropic
@@ -255,6 +262,35 @@ CREDIT = (
         seen="a gateway: 403 `Your ... budget is exhausted (remaining: $0.000000)`",
     ),
     Rule(
+        "credit/spent-in-other-languages",
+        when=When(
+            words=(
+                *("残高不足", "残高が不足", "残高が足り", "クレジットが不足", "잔액이 부족", "크레딧이 부족"),
+                *("недостаточно средств", "недостаточно кредитов", "недостаточный баланс", "guthaben ist aufgebraucht"),
+                *("guthaben reicht nicht", "nicht genügend guthaben", "solde insuffisant", "crédits insuffisants"),
+                *("saldo insuficiente", "créditos insuficientes", "fondos insuficientes"),
+            ),
+        ),
+        then=ErrorType.FATAL,
+        because="the account has no credit: a person must act",
+        seen="public code index, file 71645203109, of a model's provider: `Недостаточно средств на балансе`",
+    ),
+    # Codes are said too, and a code may go on: `budget_insufficient_before_dispatch`.
+    Rule(
+        "credit/budget-too-small",
+        when=When(
+            words=("insufficient budget", "budget insufficient", "budget is insufficient", "budget not sufficient"),
+            unless=(
+                *("token", "tokens", "thinking", "context", "reasoning", "retry*", "retries", "attempts", "deadline*"),
+                *("time budget", "error budget", "latency budget", "tool", "tools", "search", "compute"),
+                *("step", "steps", "turn", "turns", "calls"),
+            ),
+        ),
+        then=ErrorType.FATAL,
+        because="the budget does not pay for this: a person must raise it",
+        seen="a gateway: 409 `budget_insufficient_before_dispatch`; others: `insufficient_budget`",
+    ),
+    Rule(
         "credit/plan-share",
         when=When(
             words=("每周", "每月", "本周", "本月", "当月", "周限额", "月限额", "周额度", "月额度"),
@@ -298,6 +334,43 @@ CREDIT = (
         then=ErrorType.FATAL,
         because="the account is suspended or closed: a person must act",
         seen="Fireworks: 412 `Account is suspended`; Google: `Your project has been denied access`; one-api",
+    ),
+    Rule(
+        "credit/closed-for-a-violation",
+        when=When(
+            words=(
+                "violation of terms",
+                "violation of our terms",
+                "violation of the terms",
+                "violations of our terms",
+                "violating our terms",
+                "violating the terms",
+                "violated our terms",
+                "violated the terms",
+                "violation of our policy",
+                "violation of our policies",
+                "violating our policies",
+                "terms of service violation",
+            ),
+            also=("disabled", "suspended", "terminated", "deactivated", "banned", "closed", "revoked"),
+            unless=(
+                *("model", "models", "content", "prompt", "message", "image", "images", "video", "file", "request"),
+                *("response", "output", "generation", "stream", "job", "process", "temporar*"),
+            ),
+        ),
+        then=ErrorType.FATAL,
+        because="the account is closed for what was done with it: a person must act",
+        seen="Google: 403 `This service has been disabled in this account for violation of Terms of Service`",
+    ),
+    Rule(
+        "credit/unfair-use",
+        when=When(
+            words=("fair usage policy", "fair use policy"),
+            also=("restore access", "to be restored", "account has been restricted", "account is restricted"),
+        ),
+        then=ErrorType.FATAL,
+        because="the account is held back for how it was used, until a person asks for it to be opened",
+        seen="Zhipu: 429 `does not comply with the Fair Usage Policy ... To restore access, please submit a request`",
     ),
     Rule(
         "credit/blocked-for-behavior",

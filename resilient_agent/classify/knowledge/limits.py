@@ -66,6 +66,18 @@ LIMITS = (
         seen="OpenAI and Groq: RPD, TPD; Google: quotaId ...PerDay...; OpenRouter: free-models-per-day; Anthropic: daily rate limit",
     ),
     Rule(
+        "limits/opens-in-days",
+        when=When(
+            codes=("wait_of_days",),  # said by the evidence: a named wait of more than a day
+            words=("quota*", "capacity", "limit", "limits", "limited", "usage"),
+            also=("model", "models"),
+            unless=("credit*", "billing*", "balance", "spend*", "week*", "month*", "your plan", "account"),
+        ),
+        then=ErrorType.DEGRADED,
+        because="this model's quota opens again in days: another model still serves",
+        seen="Google Code Assist: 429 `exhausted your capacity on this model. Your quota will reset after 161h39m41s`",
+    ),
+    Rule(
         "limits/free-share",
         when=When(
             words=("free quota", "free allocated quota", "free trial quota", "trial quota", "free usage", "免费额度"),
@@ -216,8 +228,6 @@ LIMIT_CODES = (
                 "server_is_overloaded",  # OpenAI
                 "server_overloaded",
                 "model_overloaded",
-                "service_unavailable_error",  # DeepSeek
-                "service_unavailable_exception",  # AWS
                 "service_tier_capacity_exceeded",  # Mistral
                 "capacity_exceeded",
                 "no_capacity",

@@ -105,7 +105,9 @@ REQUEST = (
                 "违规内容",
                 "内容安全",
                 "安全审核",
-            )
+            ),
+            # Which is about how much is sent, and not about what.
+            unless=("fair usage policy", "fair use policy"),
         ),
         then=ErrorType.NON_RETRYABLE,
         because="the content is refused by policy: the request has to be changed",

@@ -160,6 +160,40 @@ SERVER = (
         seen="gateways without a status; GitHub: 403 secondary rate limit; Zhipu and Qianfan in Chinese",
     ),
     Rule(
+        "server/limiting-in-chinese",
+        when=When(
+            words=("频率",),
+            also=("受限", "超限", "过快", "超出", "超过", "上限"),
+            unless=("惩罚", "penalty", "音频", "采样", "声音", "参数"),
+        ),
+        then=ErrorType.RETRYABLE,
+        because="too many requests for the moment: the limit opens again by itself",
+        backoff=RATE_LIMIT,
+        load="limit",
+        seen="Youdao 411: `访问频率受限`",
+    ),
+    Rule(
+        "server/limiting-in-other-languages",
+        when=When(
+            words=(
+                *(
+                    "リクエストが多すぎ",
+                    "リクエスト数が多すぎ",
+                    "レート制限",
+                    "요청이 너무 많",
+                    "слишком много запросов",
+                ),
+                *("превышен лимит запросов", "zu viele anfragen", "trop de requêtes", "demasiadas solicitudes"),
+                *("demasiadas peticiones", "muitas requisições", "muitas solicitações"),
+            ),
+        ),
+        then=ErrorType.RETRYABLE,
+        because="too many requests for the moment: the limit opens again by itself",
+        backoff=RATE_LIMIT,
+        load="limit",
+        seen="public code index, files 60913461969, 54370898889, 58040841355, 51816080629, 56172426367 and 54819154982",
+    ),
+    Rule(
         "server/tool-server-away",
         when=When(
             status=424,
@@ -191,7 +225,10 @@ SERVER = (
         when=When(
             status=range(400, 500),
             words=("service unavailable", "service is unavailable", "service is currently unavailable"),
-            unless=("region", "country", "location", "account*"),
+            unless=(
+                *("region", "country", "location", "account*"),
+                *("service unavailable error", "service unavailable exception"),  # a class's name, and no sentence
+            ),
         ),
         then=ErrorType.RETRYABLE,
         because="the service is away for the moment, although the status blames the request",
@@ -247,6 +284,28 @@ SERVER = (
         backoff=UNAVAILABLE,
         load="overload",
         seen="gateways without a status; NVIDIA: all workers are busy; Zhipu in Chinese: 访问量过大",
+    ),
+    Rule(
+        "server/busy-in-other-languages",
+        when=When(
+            words=(
+                *("混み合って", "混雑して", "アクセスが集中", "しばらくしてから", "しばらく待って", "時間をおいて"),
+                *("後でもう一度", "잠시 후 다시", "나중에 다시", "попробуйте позже", "повторите попытку позже"),
+                *("сервер перегружен", "später erneut", "später noch einmal", "réessayer plus tard"),
+                *("réessayez plus tard", "inténtelo más tarde", "inténtalo más tarde", "intente más tarde"),
+                *("intente nuevamente más tarde", "intenta nuevamente más tarde", "tente novamente mais tarde"),
+            ),
+            # Whose money or key it is about, a later moment does not help.
+            unless=(
+                *("課金", "残高", "クレジット", "認証", "잔액", "크레딧", "결제", "인증", "баланс", "guthaben"),
+                *("solde", "saldo", "api key", "clé api", "clave", "chave", "apiキー", "api 키"),
+            ),
+        ),
+        then=ErrorType.RETRYABLE,
+        because="the service is overloaded, or takes no more requests at the moment",
+        backoff=UNAVAILABLE,
+        load="overload",
+        seen="bots in Japanese and Korean: `只今混み合っています`, `잠시 후 다시 시도해주세요`; public code index, 58406567062",
     ),
     Rule(
         "server/no-account-free",
@@ -327,6 +386,16 @@ SERVER = (
 
 # Words that fit half of all failures: they count where not even a status says more.
 GENERAL_CODES = (
+    # These are names of classes, under which a library puts whatever it met: a status that is told beside one says more.
+    Rule(
+        "server/unavailable-by-name",
+        when=When(codes=("service_unavailable_error", "service_unavailable_exception")),
+        then=ErrorType.RETRYABLE,
+        because="the service is overloaded or down at the moment",
+        backoff=UNAVAILABLE,
+        load="overload",
+        seen="DeepSeek: service_unavailable_error; AWS; Dify: `ServiceUnavailableError` of a 400",
+    ),
     Rule(
         "server/failed",
         when=When(

@@ -65,6 +65,18 @@ SIZE_CODES = (
 
 SIZE = (
     Rule(
+        "size/context-in-numbers",
+        when=When(
+            words=("n ctx", "truncate prompt"),
+            also=("n keep", "n tokens", "n prompt*", "exceed*", "larger than", "greater than", "too small", "too long"),
+            # What the loader says of a context that it makes, and settings that are out of their range.
+            unless=("n ctx train", "n ctx per seq", "must be", "rate limit*"),
+        ),
+        then=ErrorType.DEGRADED,
+        because="the prompt is longer than the context that the model was loaded with: shorten it, or load it with more",
+        seen="LM Studio: `Cannot truncate prompt with n_keep (4270) >= n_ctx (4096)`, also inside a stream",
+    ),
+    Rule(
         "size/context",
         when=When(
             words=(
@@ -270,6 +282,45 @@ SIZE = (
         then=ErrorType.DEGRADED,
         because="a part of the request is larger than this model or service takes: send less",
         seen="Volcengine: input image; SiliconFlow: max_seq_len; vLLM: `At most 1 image(s)`; llama.cpp: batch size; SQS",
+    ),
+    Rule(
+        "size/too-long-in-other-languages",
+        when=When(
+            words=(
+                *("長すぎ", "大きすぎ", "너무 깁니다", "너무 길", "너무 큽니다"),
+                *("слишком длинный", "слишком длинное", "слишком большой", "слишком большое"),
+                *("zu lang", "zu groß", "trop long", "trop longue", "trop grand", "trop grande", "trop volumineux"),
+                *(
+                    "demasiado largo",
+                    "demasiado larga",
+                    "demasiado grande",
+                    "muito longo",
+                    "muito longa",
+                    "muito grande",
+                ),
+            ),
+            also=(
+                *("プロンプト", "入力", "リクエスト", "コンテキスト", "画像", "프롬프트", "입력", "요청이", "컨텍스트"),
+                *("запрос", "контекст", "токенов", "ввод", "сообщение", "prompt", "token*", "anfrage", "eingabe"),
+                *("requête", "entrée", "contexte", "solicitud", "contexto", "entrada", "solicitação", "requisição"),
+            ),
+            # A name, a password or the time that it takes.
+            unless=("名前", "이름", "имя", "название", "пароль", "name", "nom", "nombre", "nome", "時間", "시간"),
+        ),
+        then=ErrorType.DEGRADED,
+        because="what is sent is too long for this model or service: send less",
+        seen="a relay: 500 `Слишком длинный запрос: 121692 токенов входа при пределе 46112`",
+    ),
+    Rule(
+        "size/too-large-in-chinese",
+        when=When(
+            words=("过大", "太大"),
+            also=("图", "文件", "附件", "视频", "输入", "请求体"),
+            unless=("访问量", "请求量", "流量", "压力", "负载", "并发", "波动", "意图", "频率"),
+        ),
+        then=ErrorType.DEGRADED,
+        because="a part of the request is larger than this model or service takes: send less",
+        seen="a drawing service: `参考图过大`",
     ),
     Rule(
         "size/request",
