@@ -38,8 +38,8 @@ def add_shell(*runners: Callable[..., Any]) -> None:
 def surroundings(call: Call) -> Surroundings:
     """In which attempts a call runs that ends now; asked inside of its own shell. They are told of its retries.
 
-    Frames are left as numbers: one that an exception kept would keep arguments. A number is not given to another
-    frame while the traceback of the exception lives.
+    Frames are left as numbers: one that an exception kept would keep arguments. With the function's name, as a number
+    is given to another frame where the exception stayed inside, and is raised once more later.
     """
     if call.requests <= 1:  # nothing was retried, so nobody will ask
         return NOWHERE
@@ -51,7 +51,7 @@ def surroundings(call: Call) -> Surroundings:
     frames = list(_shells_on_stack())[1:]  # the innermost is its own
     for frame in frames:
         _tell(frame, retries)
-    return tuple(map(id, frames)), tuple(attempts)
+    return tuple((id(frame), _function(frame)) for frame in frames), tuple(attempts)
 
 
 def _shells_on_stack() -> Iterator[FrameType]:
@@ -61,6 +61,11 @@ def _shells_on_stack() -> Iterator[FrameType]:
         if id(frame.f_code) in _shells:
             yield frame
         frame = frame.f_back
+
+
+def _function(shell: FrameType) -> str:
+    control = shell.f_locals.get("control")
+    return "" if control is None else str(control.name)
 
 
 def _tell(shell: FrameType, retries: int) -> None:
@@ -126,6 +131,6 @@ def _inside(call: Call, error: BaseException, function: str, left: Surroundings)
     if call.watched is not None:
         if (call.watched, call.attempt_number) in attempts:
             return True
-    elif error.__traceback__ is not None and id(error.__traceback__.tb_frame) in shells_around:
+    elif error.__traceback__ is not None and (id(error.__traceback__.tb_frame), call.function) in shells_around:
         return True
     return not (shells_around or attempts) and function != call.control.name

@@ -18,8 +18,9 @@ __all__ = ["NOWHERE", "AttemptReport", "CallReport", "Surroundings", "attach", "
 _ATTRIBUTE: Final = "resilient_agent_report"
 _LEFT: Final = "_resilient_agent_left"
 
-Surroundings = tuple[tuple[int, ...], tuple[tuple[int, int], ...]]
-"""Where a call ended: the frames of the shells around its own, and the attempts that are known, by call and number."""
+Surroundings = tuple[tuple[tuple[int, str], ...], tuple[tuple[int, int], ...]]
+"""Where a call ended: the frames of the shells around its own, each with its function's name, and the attempts that
+are known, by call and number."""
 NOWHERE: Final[Surroundings] = (), ()
 
 

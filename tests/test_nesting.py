@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import time
 import warnings
 
 import anyio
@@ -14,6 +15,7 @@ import tenacity
 
 from resilient_agent import (
     BackoffConfig,
+    CallReport,
     CircuitBreaker,
     CircuitOpen,
     ErrorClassifier,
@@ -22,6 +24,10 @@ from resilient_agent import (
     report_of,
     resilient,
 )
+from resilient_agent._below import requests_below
+from resilient_agent._call import Call
+from resilient_agent._control import Controller
+from resilient_agent.report import attach
 from resilient_agent.testing import FakeLLM, Status, no_waiting
 
 
@@ -519,6 +525,20 @@ def test_neither_does_a_stream_or_a_loop_lose_count(way_out):
         with pytest.raises(Exception) as caught:
             outer()
         assert (script.calls, report_of(caught.value).requests) == (calls, 3)
+
+
+@pytest.mark.parametrize(("left_in", "below"), [("ask", 2), ("another", 0)])
+def test_a_frame_that_got_the_number_of_another_is_not_taken_for_it(left_in, below):
+    """An error that stayed inside, and is raised once more elsewhere, brings an old report along."""  # A58
+    error = ConnectionResetError("cut")
+    try:
+        raise error
+    except ConnectionResetError:
+        frame = error.__traceback__.tb_frame
+    attach(CallReport("inner", requests=3), error, (((id(frame), left_in),), ()))
+    call = Call(Controller(name="ask"), pytest.fail, (), {}, time.monotonic)
+    call.failed(error)
+    assert requests_below(call) == below
 
 
 @pytest.mark.anyio
