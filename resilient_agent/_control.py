@@ -289,6 +289,15 @@ class Controller(tenacity.BaseRetrying):
                 "retries multiply. Switch off one of them: give the SDK's client max_retries=0."
             )
 
+    def gave_coroutine(self) -> None:
+        """Plain code gave a coroutine, and does not say that it wraps one: nobody retries that. Said once."""
+        if not self._warned:
+            self._warned = True
+            telling.warn(
+                f"{self.name} is plain code and gave a coroutine: what fails when that is awaited is not tried again. "
+                "Decorate an `async def` that awaits it."
+            )
+
     def after_failure(
         self,
         error: Exception,

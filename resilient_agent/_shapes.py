@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -53,13 +54,23 @@ def shell(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
 
 def _plain(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
     pacer, scope, way = control.gate, _scope, control.way
+    called = fn
+
+    def looked_at(*args: Any, **kwargs: Any) -> Any:
+        nonlocal called
+        value = fn(*args, **kwargs)
+        called = fn  # the first that it gives says enough: to look at each would slow all of them down
+        _look_at(control, value)
+        return value
+
+    called = looked_at
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if way.stale:
             forget(control)
         if way.direct and not pacer.active and not scope.asked_for:
             try:
-                return fn(*args, **kwargs) if kwargs else fn(*args)
+                return called(*args, **kwargs) if kwargs else called(*args)
             except Exception as error:
                 call = control.after_failure(error, fn, args, kwargs, clock.monotonic)
                 if call is None:
@@ -99,6 +110,12 @@ def _coroutine(fn: Callable[..., Any], control: Controller) -> Callable[..., Any
         return await drive_async(call)
 
     return wrapper
+
+
+def _look_at(control: Controller, value: Any) -> None:
+    """What plain code gave counts as its success, but a coroutine has done nothing yet."""
+    if type(value) is CoroutineType:
+        control.gave_coroutine()
 
 
 def _switched_off(fn: Callable[..., Any], control: Controller, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -298,7 +315,9 @@ def _attempt(call: Call) -> None:
     """One attempt, in plain code."""
     call.enter()
     try:
-        call.succeeded(call.fn(*call.args, **call.kwargs))
+        value = call.fn(*call.args, **call.kwargs)
+        _look_at(call.control, value)
+        call.succeeded(value)
     except Exception as error:
         call.failed(error)
     finally:

@@ -159,3 +159,21 @@ async def test_switched_off_it_is_called_plainly():
     with switched_off(), pytest.raises(ConnectionResetError):
         await ask()
     assert script.calls == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("options", [{}, {"deadline": 60}], ids=str)
+async def test_plain_code_that_gives_a_coroutine_without_saying_so_is_warned_of_once(options):
+    """A lambda is called once and its coroutine is the user's; what fails in there is not tried again."""
+
+    async def create():
+        raise ConnectionResetError("cut")
+
+    ask = resilient(**options)(lambda: create())  # noqa: PLW0108 - as users write it
+    with pytest.warns(RuntimeWarning, match="gave a coroutine") as told, pytest.raises(ConnectionResetError):
+        await ask()
+    assert [warning.filename for warning in told] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ConnectionResetError):
+            await ask()
