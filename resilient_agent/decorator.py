@@ -174,8 +174,9 @@ def resilient(fn: Callable[..., Any] | Policy | None = None, /, **settings: Any)
             function inside another one shares its count: 3 times 3 is not 9.
         deadline: seconds for the whole call, with its waits and hooks. A wait that would pass it,
             or the deadline of a scope or decorated function around the call, is not begun: the call
-            fails at once, with its own error. A running attempt is cancelled in coroutines. A fallback
-            stands outside of it: its call has no limit of time but those around it.
+            fails at once, with its own error (without one, in a scope, the scope ends it). A running
+            attempt is cancelled in coroutines. A fallback stands outside of it: its call has no limit
+            of time but those around it.
         timeout: seconds for one attempt, in coroutines only; it becomes an `AttemptTimeout`, which
             is tried again.
         max_retry_after: seconds; where a server asks for a longer wait the call stops and says so.
