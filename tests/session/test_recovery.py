@@ -196,6 +196,7 @@ def test_sessions_that_nobody_can_take_do_not_stand_in_the_way_of_others(store, 
         (guard,) = claim_interrupted(store, codec=Mask(b"ours"))
         with guard as session:
             assert (guard.session_id, session.messages) == ("z", [MESSAGE])
+        assert claim_interrupted(store, limit=9, codec=Mask(b"ours")) == []  # those that stood behind it, in a database
         caplog.clear()
         assert claim_interrupted(store, limit=9, codec=Mask(b"ours")) == []
     assert caplog.text == ""
