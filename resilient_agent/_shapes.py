@@ -58,8 +58,8 @@ def _plain(fn: Callable[..., Any], control: Controller) -> Callable[..., Any]:
 
     def looked_at(*args: Any, **kwargs: Any) -> Any:
         nonlocal called
+        called = fn  # the first call says enough: to look at each would slow all of them down
         value = fn(*args, **kwargs)
-        called = fn  # the first that it gives says enough: to look at each would slow all of them down
         _look_at(control, value)
         return value
 
