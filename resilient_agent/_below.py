@@ -49,9 +49,7 @@ def surroundings(call: Call) -> Surroundings:
         around.below = max(around.below, retries)
         around = around.around
     frames = list(_shells_on_stack())[1:]  # the innermost is its own
-    for frame in frames:
-        _tell(frame, retries)
-    return tuple((id(frame), _function(frame)) for frame in frames), tuple(attempts)
+    return tuple([(id(frame), _tell(frame, retries)) for frame in frames]), tuple(attempts)
 
 
 def _shells_on_stack() -> Iterator[FrameType]:
@@ -63,18 +61,18 @@ def _shells_on_stack() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _function(shell: FrameType) -> str:
-    control = shell.f_locals.get("control")
-    return "" if control is None else str(control.name)
+def _tell(shell: FrameType, retries: int) -> str:
+    """Leave the number for a first attempt that nobody watches, as long as it runs (see `forget_told`).
 
-
-def _tell(shell: FrameType, retries: int) -> None:
-    """Leave the number for a first attempt that nobody watches, as long as it runs: see `forget_told`."""
+    The name of its function.
+    """
     control = shell.f_locals.get("control")
-    if control is not None:
-        told = control.way.told
-        told[id(shell)] = max(told.get(id(shell), 0), retries)
-        control.way.stale = True
+    if control is None:
+        return ""
+    told = control.way.told
+    told[id(shell)] = max(told.get(id(shell), 0), retries)
+    control.way.stale = True
+    return str(control.name)
 
 
 def forget_told(told: dict[int, int]) -> None:
