@@ -254,11 +254,7 @@ def _wait(evidence: Evidence) -> tuple[float, str] | None:
         seconds = hints.in_buckets(limits.get, clock.wall) if evidence.status in _LIMITING else None
         if seconds is not None:
             return seconds, "the headers of the exhausted rate limit"
-    seconds = hints.in_body(evidence.body.waits) if evidence.body.waits else None
-    if seconds is not None:
-        return seconds, "a field of the body"
-    seconds = hints.in_text(evidence.said) if evidence.speaks_of_time else None
-    return None if seconds is None else (seconds, "the message")
+    return evidence.told_wait
 
 
 # Of verdicts that are known already: how many, and up to how many characters of text.

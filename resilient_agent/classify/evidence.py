@@ -176,18 +176,18 @@ class Evidence:
             found += bodies.codes_said(printed)
         if _asks_too_much(self.said):
             found.append("requested_over_limit")
-        if self._names_days:
+        if self.told_wait is not None and self.told_wait[0] > _DAY:
             found.append("wait_of_days")
         return frozenset(found)
 
-    @property
-    def _names_days(self) -> bool:
-        """Whether the wait that is told, in a field of the body or in words, is longer than a day."""
-        waits = self.body.waits
-        told = hints.in_body(waits) if waits else None
-        if told is None and self.speaks_of_time:
-            told = hints.in_text(self.said)
-        return told is not None and told > _DAY
+    @once
+    def told_wait(self) -> tuple[float, str] | None:
+        """The seconds that a field of the body or the message tells to wait, and which of them did."""
+        seconds = hints.in_body(self.body.waits) if self.body.waits else None
+        if seconds is not None:
+            return seconds, "a field of the body"
+        seconds = hints.in_text(self.said) if self.speaks_of_time else None
+        return None if seconds is None else (seconds, "the message")
 
     def _codes_by_attribute(self) -> list[str]:
         found: list[str] = []
