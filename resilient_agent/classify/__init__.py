@@ -107,7 +107,8 @@ class ErrorClassifier:
         readings = self._readings(error)
         if len(readings) == 1:
             return self._verdict(readings[0])
-        return _of_all(self._verdict(self._gravest(readings)), [self._verdict(reading) for reading in readings])
+        verdicts = [self._verdict(reading) for reading in readings]
+        return _of_all(verdicts[readings.index(self._gravest(readings))], verdicts)
 
     def compute_delay(self, attempt: int, backoff: BackoffConfig) -> float:
         """The wait in seconds before retry number `attempt`, counted from 0, with jitter.
