@@ -26,7 +26,7 @@ from resilient_agent._below import requests_below
 from resilient_agent.classify.looking import told_by_args_alone
 from resilient_agent.errors import AttemptTimeout, DeadlineExceeded, Deferred
 from resilient_agent.report import AttemptReport, CallReport
-from resilient_agent.strategies import TOTAL_RETRIES, Judge, limit_met
+from resilient_agent.strategies import TOTAL_RETRIES, Judge
 
 if TYPE_CHECKING:
     import contextvars
@@ -304,15 +304,8 @@ class Call(tenacity.RetryCallState):
         """Forget what came of the last attempt."""
         self.error = self.value = self.verdict = None
         self._outcome = self.outcome_timestamp = self.next_action = self._began = None
-        self.consumer_time = 0.0
-        self.begun = False
         self.below = 0
         self.attempt_number += 1
-
-    def limit_met(self) -> str:
-        """Which of the limits of number and server wait the last failure met, in words; empty while there is none."""
-        limits = self.limits
-        return limit_met(self.judge, limits.max_retries, limits.max_retry_after, limits.max_identical)
 
     def holds_generators(self) -> bool:
         """Whether an argument is a generator or a coroutine: what one has given cannot be had again."""

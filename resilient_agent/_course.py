@@ -20,7 +20,7 @@ from resilient_agent.backoff import BackoffConfig
 from resilient_agent.errors import CircuitOpen, DeadlineExceeded
 from resilient_agent.fallback import as_arguments, stands_for
 from resilient_agent.gates.breaker import Refusal
-from resilient_agent.strategies import retry_if_retryable
+from resilient_agent.strategies import limit_met, retry_if_retryable
 from resilient_agent.verdict import ErrorType
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ SLEEP: Final = object()
 Script = Generator[Any, Any, None]
 Question = Generator[Any, Any, bool]
 
+_RETRYABLE: Final = ErrorType.RETRYABLE  # asked of every first failure; a member of an enum is slow to look at
 _CHAINED: Final = "_resilient_agent_chained"
 
 _PLAIN: Final = (float, bool, int, type(None))
@@ -95,7 +96,7 @@ def gives_up_at_once(call: Call) -> bool:
     except Exception:  # a classifier of the user's own that is broken: the course will say so
         return False
     verdict = call.verdict
-    if verdict is None or verdict.error_type is ErrorType.RETRYABLE:
+    if verdict is None or verdict.error_type is _RETRYABLE:
         return False
     if verdict.error_type is ErrorType.DEGRADED and call.control.rungs:
         return False
@@ -330,7 +331,7 @@ def _limit(call: Call) -> str:
     if call.error is None:
         most = BackoffConfig().max_retries if limits.max_retries is None else limits.max_retries
         return f"max_retries={most}" if call.attempt_number > most else ""
-    return call.limit_met()
+    return limit_met(call.judge, limits)
 
 
 def _handed_out(call: Call) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from resilient_agent import _telling as telling
+from resilient_agent.strategies import limit_met
 from resilient_agent.verdict import ErrorType
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def is_ordinary(call: Call) -> bool:
             verdict = call.judged()
         except Exception:  # a classifier of the user's own that is broken: the course will say so
             return False
-    if verdict.error_type is not _RETRYABLE or verdict.load or call.limit_met():
+    if verdict.error_type is not _RETRYABLE or verdict.load or limit_met(call.judge, call.limits):
         return False
     wait = ordinary.after(call.judge)
     if wait >= call.scope_left():

@@ -94,6 +94,8 @@ def conversation() -> Conversation | None:
 _running: Final[contextvars.ContextVar[Running | None]] = contextvars.ContextVar("resilient_agent_call", default=None)
 
 enter = _running.set
+leave_plainly = _running.reset
+"""The end of what `enter` began, in plain code: that ends in the context where it began."""
 
 
 def leave(token: contextvars.Token[Any]) -> None:
@@ -113,4 +115,5 @@ def living(here: Running | None) -> Running | None:
 
 def running() -> Running | None:
     """The innermost call that runs here and has not ended, or None."""
-    return living(_running.get())
+    here = _running.get()
+    return None if here is None else living(here)

@@ -261,7 +261,7 @@ def _goes_on(call: Call) -> bool:
         except Exception as error:
             call.failed(error)
         finally:
-            _scope.leave(token)
+            _scope.leave_plainly(token)
             del token  # it holds the whole context, and a traceback this frame
         if call.error is None:
             return True

@@ -181,6 +181,7 @@ class _Stream:
         self.held.clear()
         self._open = False
         self._left_at = call.now()
+        call.begun, call.consumer_time = False, 0.0
         try:
             self.source = call.fn(*call.args, **call.kwargs)
         except Exception as error:

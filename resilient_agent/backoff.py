@@ -92,7 +92,7 @@ class BackoffConfig:
         try:
             if self.shape == "exponential":
                 # As a float: an int power of 10,000 would be exact, and slow.
-                value = self.base_delay_ms * float(self.multiplier) ** attempt
+                value = self.base_delay_ms * (1.0 * self.multiplier) ** attempt
             elif self.shape == "linear":
                 value = float(self.base_delay_ms) * (attempt + 1)
             else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tenacity.retry import retry_base
 from tenacity.stop import stop_base
@@ -363,16 +363,17 @@ class stop_by_error(_ByError, stop_base):  # noqa: N801
         if max_retries is not None:
             check_retries("max_retries", max_retries)
         check_seconds("max_retry_after", max_retry_after)
-        self._max_retries = max_retries
-        self._max_retry_after = max_retry_after
+        self.max_retries = max_retries
+        self.max_retry_after = max_retry_after
+        self.max_identical = math.inf
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
         """Whether this was the last attempt."""
         judge = self._judge(retry_state)
         if judge is None or judge.verdict is None:  # a result that another predicate refused
-            most = BackoffConfig().max_retries if self._max_retries is None else self._max_retries
+            most = BackoffConfig().max_retries if self.max_retries is None else self.max_retries
             return retry_state.attempt_number > most
-        judge.limit = limit_met(judge, self._max_retries, self._max_retry_after)
+        judge.limit = limit_met(judge, self)
         return bool(judge.limit)
 
 
@@ -412,20 +413,33 @@ class stop_before_deadline(stop_base):  # noqa: N801
         return retry_state.upcoming_sleep >= min(left, clock.scope_left())
 
 
-def limit_met(judge: Judge, max_retries: int | None, max_retry_after: float, max_identical: float = math.inf) -> str:
-    """Which limit the last failure of a call met, in words; empty while there is none.
+class Bounds(Protocol):
+    """The numbers that bound a call.
 
-    Args:
-        judge: what the call has met so far.
-        max_retries: the most retries, whatever failed; None: as each kind of failure says, and
-            all together `TOTAL_RETRIES`.
+    Attributes:
+        max_retries: the most retries, whatever failed; None: as each kind of failure says, and all
+            together `TOTAL_RETRIES`.
         max_retry_after: seconds; where the server asks for more the call ends.
-        max_identical: how many equal failures in a row end it. Refusals for a limit do not count:
-            they say nothing about the request.
+        max_identical: how many equal failures in a row end it. Refusals for a limit do not count: they
+            say nothing about the request.
     """
+
+    @property
+    def max_retries(self) -> int | None: ...
+
+    @property
+    def max_retry_after(self) -> float: ...
+
+    @property
+    def max_identical(self) -> float: ...
+
+
+def limit_met(judge: Judge, bounds: Bounds) -> str:
+    """Which of a call's bounds its last failure met, in words; empty while there is none."""
     verdict = judge.verdict
     if verdict is None:
         return ""
+    max_retries = bounds.max_retries
     total = TOTAL_RETRIES if max_retries is None else max_retries
     met = ""
     if judge.failures > total:
@@ -434,10 +448,10 @@ def limit_met(judge: Judge, max_retries: int | None, max_retry_after: float, max
         met = f"at most {verdict.at_most} for {verdict.rule}"
     elif max_retries is None and judge.repeats > verdict.backoff.max_retries:
         met = f"max_retries={verdict.backoff.max_retries} for {verdict.rule}"
-    elif judge.identical >= max_identical and verdict.load != "limit":
-        met = f"the same failure {judge.identical} times in a row, max_identical={max_identical:g}"
-    elif verdict.retry_after is not None and verdict.retry_after > max_retry_after:
-        met = f"the server asks for {verdict.retry_after:g} s, more than {max_retry_after:g} s"
+    elif judge.identical >= bounds.max_identical and verdict.load != "limit":
+        met = f"the same failure {judge.identical} times in a row, max_identical={bounds.max_identical:g}"
+    elif verdict.retry_after is not None and verdict.retry_after > bounds.max_retry_after:
+        met = f"the server asks for {verdict.retry_after:g} s, more than {bounds.max_retry_after:g} s"
     return met
 
 

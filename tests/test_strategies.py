@@ -25,6 +25,7 @@ from resilient_agent import (
     wait_by_backoff,
     wait_by_error,
 )
+from resilient_agent.environment import Limits
 from resilient_agent.strategies import judge_of, limit_met
 
 QUICK = BackoffConfig(base_delay_ms=100, multiplier=2, jitter=0, max_retries=3)
@@ -316,12 +317,17 @@ def test_two_classifiers_in_one_loop_do_not_meet(waits):
     assert retrying(waits, retry=either)(script) == "answer"
 
 
+_NARROW = Limits(
+    max_retries=0, deadline=None, timeout=None, max_retry_after=0, max_identical=0, enabled=True, paced=True
+)
+
+
 def test_a_judge_has_met_nothing_before_the_first_failure():
     """Every count is 0, and there is neither a verdict nor a limit, however narrow the limits are."""
     judge = judge_of(tenacity.RetryCallState(tenacity.Retrying(), None, (), {}), ErrorClassifier())
     assert (judge.attempt, judge.failures, judge.repeats, judge.identical) == (0, 0, 0, 0)
     assert (judge.limit, judge.verdict) == ("", None)
-    assert limit_met(judge, max_retries=0, max_retry_after=0, max_identical=0) == ""
+    assert limit_met(judge, _NARROW) == ""
 
 
 def test_before_an_attempt_has_ended_there_is_nothing_to_judge():
