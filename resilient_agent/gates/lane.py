@@ -67,6 +67,9 @@ _CLOSEST: Final = 0.75
 """Of a slot, between two requests even then: a bucket of one does not take them together."""
 AT_ONCE: Final = 0.0001
 """Seconds that are not worth a sleep; no timer is that exact."""
+_OF_NAMED: Final = 0.5
+"""Of the rate that a named wait tells, where it is that for the next token: one on its way already comes sooner than
+that."""
 _EXACT: Final = 0.001
 """Seconds. What is named more exactly than that says nothing of a rate."""
 _NEAR: Final = 0.1
@@ -527,7 +530,7 @@ def _sent(ticket: Ticket, now: float) -> float:
 
 def _first_rate(window: float) -> float:
     """Requests a second to begin with, where the server named so short a wait that it must be fast."""
-    return max(FIRST, 0.25 / max(window, _EXACT))
+    return max(FIRST, _OF_NAMED / max(window, _EXACT))
 
 
 def _behind(ticket: Ticket, place: int, usual: int = 1) -> float:
