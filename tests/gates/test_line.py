@@ -58,3 +58,20 @@ def test_whoever_was_refused_less_often_than_all_in_front_is_known():
         ticket.failures = failures
         line.join(ticket, 1.0)
     assert [line.most_spared(ticket) for ticket in tickets] == [True, True, False]
+
+
+def test_with_one_refusal_more_in_view_they_must_have_been_refused_oftener_still():
+    """Who may be refused at once stays behind him who was refused once more."""
+    line, often, seldom = Line(), Ticket(0), Ticket(1)
+    often.failures, seldom.failures = 2, 1
+    line.join(often, 1.0)
+    assert line.most_spared(seldom)
+    assert not line.most_spared(seldom, 1)
+
+
+def test_whoever_comes_within_a_second_is_not_passed_over():
+    """To the very second."""
+    line, ticket = Line(), Ticket(1)
+    line.join(ticket, 1.0)
+    line.pass_over(2.0)
+    assert len(line) == 1

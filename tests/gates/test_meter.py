@@ -40,6 +40,47 @@ def test_few_are_counted_together_with_those_before():
     assert seen >= ENOUGH
 
 
+def test_enough_are_counted_alone():
+    """Two dozen are good to a few per cent, and the latest say most."""
+    meter, now = after((24.0, 23), (12.0, 24))
+    assert meter.estimate(now, meter.sent, 0.0) == (2.0, 24)
+    meter, now = after((12.0, 24), (12.0, 23))
+    assert meter.estimate(now, meter.sent, 0.0) == (pytest.approx(47 / 24), 47)
+
+
+def test_the_last_eight_refusals_are_kept():
+    """One let through between each two of them."""
+    meter, now = after(*[(1.0, 1)] * 12)
+    assert meter.estimate(now, meter.sent, 0.0) == (1.0, 8)
+
+
+@pytest.mark.parametrize(
+    ("before", "seen"), [(0, 10), (1, 11), (23, 33), (24, 10)]
+)  # ten within the last second; so many within the one before
+def test_a_change_of_the_limit_is_more_than_chance_and_the_ends_of_a_count(before, seen):
+    """A quarter more or less, and three and a half requests."""
+    meter, now = after((1.0, before), (1.0, 10))
+    assert meter.estimate(now, meter.sent, 0.0)[1] == seen
+
+
+def test_a_few_before_a_named_wait_may_be_a_window_or_a_bucket():
+    """Two within a second, and three seconds to wait: the mean of two a second and two in four."""
+    meter, now = after((1.0, 2))
+    assert meter.estimate(now, meter.sent, 3.0) == (pytest.approx(1.0), 2)
+    assert meter.estimate(now, meter.sent, 1.25) == (2.0, 2)  # a bucket's wait, with some room
+
+
+def test_how_many_told_of_an_emptiness_is_counted():
+    """From the first on, and anew with the next one."""
+    meter = Meter()
+    meter.mark(0.0, 1, 0.0)
+    meter.still_empty(0.1, 2)
+    meter.still_empty(0.2, 3)
+    assert meter.told == 3
+    meter.mark(5.0, 9, 0.5)
+    assert (meter.told, meter.marks[-1].named, meter.marks[-1].at) == (1, True, 5.5)
+
+
 def test_nothing_is_counted_back_over_a_change_of_the_limit():
     """What passed under another limit says nothing about this one."""
     meter, now = after((10.0, 100), (10.0, 10))
@@ -94,7 +135,7 @@ def test_a_burst_is_one_emptiness():
 
 def test_what_is_forgotten_does_not_count():
     """After an outage nothing does; after a restart what followed the last refusal."""
-    meter, now = after((1.0, 10), (1.0, 10))
+    meter, now = after((1.0, 10), (1.0, 10), (1.0, 10))
     meter.restart()
     assert meter.estimate(now, meter.sent, 0.0) == (10.0, 10)
     meter.forget()
