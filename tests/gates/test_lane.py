@@ -910,3 +910,176 @@ def test_threads_may_share_a_lane():
         thread.join(60)
     assert len(done) == 800
     assert len(lane._line) == 0
+
+
+# Its numbers
+
+
+def probes(lane, tell, failures, until):
+    """The moments at which one probe after the other goes, none of which is answered; each was refused so often."""
+    now, moments = 0.0, []
+    while now < until:
+        ticket = lane.ticket()
+        while wait := lane.ask(ticket, now):
+            now += wait
+        moments.append(now)
+        ticket.failures = failures - 1
+        tell(ticket, now)
+        lane.leave(ticket, now)
+    return moments
+
+
+def test_the_pauses_between_probes_double_up_to_a_bound():
+    """From half a second to sixteen: a probe against a limit may count against it."""
+    lane, (first,) = limited(waiting=1)
+    lane.leave(first, 0.0)
+    moments = probes(lane, lane.limited, 1, 60)
+    assert [b - a for a, b in itertools.pairwise([0.0, *moments])] == pytest.approx([0.5, 1, 2, 4, 8, 16, 16, 16])
+
+
+@pytest.mark.parametrize(("failures", "longest"), [(1, 4), (2, 8), (3, 16), (4, 16)])
+def test_in_an_outage_the_pauses_grow_by_half(failures, longest):
+    """Up to two seconds, and twice that for each retry that all who may probe have spent; of three at most."""
+    lane, tickets = outage(waiting=1)
+    lane.leave(tickets[0], 0.05)
+    moments = probes(lane, lane.overloaded, failures, 60)
+    pauses = [b - a for a, b in itertools.pairwise([0.05, *moments])]
+    assert pauses[:4] == pytest.approx([0.5, 0.75, 1.125, 1.6875])
+    assert max(pause for pause, now in zip(pauses, moments, strict=True) if now < 30) == pytest.approx(
+        min(longest, 0.5 * 1.5 ** sum(now < 30 for now in moments[1:]))
+    )
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_in_a_long_outage_a_probe_comes_later_by_a_share_of_it(failures):
+    """A sixteenth, and another for each retry that was spent."""
+    lane, tickets = outage(waiting=1)
+    lane.leave(tickets[0], 0.05)
+    before, last = probes(lane, lane.overloaded, failures, 200)[-2:]
+    assert last - before == pytest.approx((before - 0.05) * (1 + failures) / 16, rel=1e-3)
+
+
+@pytest.mark.parametrize(("waiting", "longest"), [(29, 8.0), (30, 2.0)])
+def test_where_many_wait_no_retries_are_spared(waiting, longest):
+    """Thirty reach far enough, though each has spent two."""
+    lane, (first,) = outage(waiting=1)
+    lane.leave(first, 0.05)
+    now, moments = 0.05, []
+    for _ in range(9):
+        line, probe = [lane.ticket() for _ in range(waiting)], lane.ticket()
+        while wait := lane.ask(probe, now):
+            now += wait
+        for ticket in line:
+            ticket.failures = 2
+            assert lane.ask(ticket, now) > 0.0
+        probe.failures = 1
+        lane.overloaded(probe, now)
+        for ticket in (*line, probe):
+            lane.leave(ticket, now)
+        moments.append(now)
+    assert max(b - a for a, b in itertools.pairwise(moments[:8])) == pytest.approx(longest)
+
+
+@pytest.mark.parametrize(("overloads", "held"), [(2, False), (3, True)])
+def test_three_overloads_make_an_outage(overloads, held):
+    """As many more than successes: two are a bad moment."""
+    lane = Lane()
+    answered, *failing = [lane.ticket() for _ in range(overloads + 2)]
+    for ticket in (answered, *failing):
+        lane.ask(ticket, 0.0)
+    lane.overloaded(failing[0], 0.05)
+    lane.succeeded(answered, 0.06)
+    for ticket in failing[1:]:
+        lane.overloaded(ticket, 0.07)
+    assert (lane.ask(lane.ticket(), 0.1) > 0.0) is held
+
+
+def test_a_rest_from_before_an_outage_holds_up_nobody_after_it():
+    """One 503 lets the call wait for itself; once the server is known to be back, that was another time."""
+    lane = Lane()
+    early = lane.ticket()
+    lane.overloaded(early, 0.0, own_wait=30.0)
+    assert lane.ask(early, 0.1) == pytest.approx(29.9)
+    lane.leave(early, 0.1)
+    for ticket in [lane.ticket() for _ in range(3)]:
+        lane.overloaded(ticket, 0.2)
+    probe = lane.ticket()
+    assert lane.ask(probe, 1.0) == 0.0
+    lane.succeeded(probe, 1.1)
+    assert served(lane, [early], since=1.1, until=3.0)
+
+
+@pytest.mark.parametrize(("ahead", "first"), [(7, True), (8, False)])
+def test_one_of_eight_in_front_finds_out_for_all(ahead, first):
+    """Of those who were refused nobody goes before him who was not; unless he stands too far behind."""
+    lane, tickets = limited(wait=1.0, waiting=ahead)
+    fresh = lane.ticket()
+    for ticket in (*tickets, fresh):
+        lane.ask(ticket, 0.999)
+    assert (lane.ask(fresh, 1.004) == 0.0) is first
+
+
+def test_a_probe_that_was_refused_late_was_held_up_elsewhere():
+    """Ten seconds for a refusal: the next one that takes longer than four times two and a half is being answered."""
+    lane, tickets = limited()
+    assert lane.ask(tickets[0], 0.6) == 0.0
+    lane.limited(tickets[0], 10.6)
+    probe, other = lane.ticket(), lane.ticket()
+    assert lane.ask(probe, 11.7) == 0.0
+    assert lane.ask(other, 21.6) > 0.0
+    lane.leave(other, 21.6)
+    assert lane.ask(other, 21.8) == 0.0
+
+
+def granted(waiting):
+    """A lane that opens at 1.0 with the four a second which the server grants, and who waits in it."""
+    lane, refused = Lane(), Lane().ticket()
+    lane.limited(refused, 0.0, 1.0, rate=4.0)
+    tickets = [lane.ticket() for _ in range(waiting)]
+    for ticket in tickets:
+        assert lane.ask(ticket, 0.5) > 0.0
+    return lane, tickets
+
+
+def slot(lane):
+    """The seconds between two who go, as the lane tells it."""
+    return 1 / float(repr(lane).removeprefix("<Lane: ").partition(" ")[0])
+
+
+@pytest.mark.parametrize(
+    ("gone", "late", "made_up"), [(0, 0.04, 0.0), (2, 0.04, 0.0), (3, 0.04, 0.04), (3, 1.0, 0.05), (3, 0.0, 0.0)]
+)
+def test_a_line_makes_up_for_what_a_timer_was_late(gone, late, made_up):
+    """For a twentieth of a second at most; and not while the first after a cut find out how it stands."""
+    lane, tickets = granted(9)
+    now = 0.9
+    for ticket in tickets[:gone]:
+        now += lane.outlook(ticket, now)
+        assert lane.ask(ticket, now) == 0.0
+    first, second = tickets[gone : gone + 2]
+    now += lane.outlook(first, now)
+    assert lane.ask(first, now - 0.01) > 0.0
+    now += late
+    assert lane.ask(first, now) == 0.0
+    assert lane.outlook(second, now) == pytest.approx(slot(lane) - made_up, abs=0.002)
+
+
+def test_after_a_refusal_the_next_goes_when_there_is_room_for_it():
+    """Two slots after it; or half of one after the wait that the server named, as there is one token then."""
+    for wait, slots in ((None, 2.0), (3.0, 0.5)):
+        lane, (first, second, third) = granted(3)
+        assert lane.ask(first, 1.0) == 0.0
+        now = 1.0 + lane.ask(second, 1.0)
+        assert lane.ask(second, now) == 0.0
+        lane.limited(second, now, wait)
+        assert lane.outlook(third, now) == pytest.approx((wait or 0.0) + slots * slot(lane), rel=0.01)
+
+
+def test_how_long_it_will_take_is_told_by_the_place():
+    """So many slots, after the next one; nobody is asked to come back before a quarter of a second, unless he is near."""
+    lane, tickets = granted(12)
+    assert lane.ask(tickets[0], 1.0) == 0.0
+    for place, ticket in enumerate(tickets[1:], 1):
+        assert lane.outlook(ticket, 1.1) == pytest.approx(place * slot(lane) - 0.1, rel=0.03)
+    assert lane.ask(tickets[11], 1.1) == 0.25
+    assert lane.ask(tickets[2], 1.1) == pytest.approx((2 * slot(lane) - 0.1) / 2, rel=0.05)
