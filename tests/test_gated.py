@@ -337,7 +337,7 @@ async def test_a_breaker_whose_probe_is_under_way_says_so():
     assert str(caught.value) == report_of(caught.value).limit
 
 
-def test_a_breaker_that_opens_between_attempts_ends_the_call_with_its_own_error(run):
+def test_a_breaker_that_opens_between_attempts_ends_the_call_with_its_own_error(run, caplog):
     """It is not hammered by the retries of the call that opened it, and the real failure comes out."""  # A35
     failure = Failed(503)
     script = Script(failure)
@@ -346,6 +346,7 @@ def test_a_breaker_that_opens_between_attempts_ends_the_call_with_its_own_error(
     assert "circuit breaker 'gpt-4o' is open" in report_of(error).limit
     assert "circuit breaker 'gpt-4o' is open" in error.__notes__[-1]
     assert error.__cause__ is None
+    assert "gave up after 2 attempts" in caplog.text  # the third was not made
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 429])
