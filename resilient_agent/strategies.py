@@ -365,7 +365,7 @@ class stop_by_error(_ByError, stop_base):  # noqa: N801
         check_seconds("max_retry_after", max_retry_after)
         self.max_retries = max_retries
         self.max_retry_after = max_retry_after
-        self.max_identical = math.inf
+        self.max_identical = math.inf  # of tenacity's users nobody has asked for one; see `Bounds`
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
         """Whether this was the last attempt."""
