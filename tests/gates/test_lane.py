@@ -392,10 +392,7 @@ def test_a_steady_rate_is_not_taken_for_a_crowd(rate, hint):
 @pytest.mark.parametrize("spread", [0.1, 0.3])
 @pytest.mark.parametrize("seed", range(12))
 def test_what_the_first_herd_costs_makes_nobody_timid(spread, seed):
-    """Fifty callers set out before anybody knew of a limit: their refusals say nothing of what a later one costs.
-
-    And what they were told says how fast to begin: nobody has to feel for the limit from far below.
-    """
+    """Fifty callers set out at once: what that costs is no later refusal's price, and it tells how fast to begin."""
     world = Herd(Bucket(60, 20, hint=True), 50, 300, seed=seed, spread=spread).run()
     assert world.finished == 300
     assert world.now <= 1.2 * (300 - 20) / 60
