@@ -295,14 +295,15 @@ def test_a_window_beyond_the_deadline_is_not_waited_for(virtually):
     ((error, took),) = caught
     assert took == 0
     assert "before the rate limit opens" in str(error)
+    assert error.seconds == 5
     assert server.times("second") == []
     assert (report_of(error).outcome, report_of(error).requests) == ("failed", 0)
 
 
 def test_a_window_beyond_the_deadline_ends_a_refused_call_with_its_own_error(virtually):
     """It has met something: that comes out."""  # A24, A27
-    server = Server(1)
-    ask = resilient(deadline=5)(server.ask)
+    server, retried = Server(1), []
+    ask = resilient(deadline=5, on_retry=lambda *told: retried.append(told))(server.ask)
 
     async def main():
         return await ask("first")
@@ -310,6 +311,21 @@ def test_a_window_beyond_the_deadline_ends_a_refused_call_with_its_own_error(vir
     error, took = virtually(main)
     assert (type(error), took) == (Limited, 0)
     assert "deadline=5" in report_of(error).limit
+    assert retried == []  # nobody is told of a retry that there will not be
+
+
+@pytest.mark.parametrize(("status", "state"), [(400, "requests/s"), (503, "closed by an outage")])
+def test_whatever_a_server_at_work_answers_opens_the_way_for_the_others(virtually, status, state):
+    """A request that it finds wrong was let in; one that meets an overload shows nothing of the kind."""
+    outcomes, pacer = [Limited(), Limited(status=status)], Pacer()
+
+    @resilient(pacer=pacer, max_retries=1)
+    async def ask():
+        raise outcomes.pop(0)
+
+    virtually(ask)
+    assert outcomes == []
+    assert state in repr(pacer)
 
 
 def test_streams_wait_as_well(virtually):
