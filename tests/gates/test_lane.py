@@ -947,13 +947,13 @@ def test_in_an_outage_the_pauses_grow_by_half(failures, longest):
     )
 
 
-@pytest.mark.parametrize("failures", [1, 2])
-def test_in_a_long_outage_a_probe_comes_later_by_a_share_of_it(failures):
-    """A sixteenth, and another for each retry that was spent."""
+@pytest.mark.parametrize(("failures", "sixteenths"), [(1, 2), (2, 3), (3, 4), (4, 4)])
+def test_in_a_long_outage_a_probe_comes_later_by_a_share_of_it(failures, sixteenths):
+    """A sixteenth, and another for each retry that was spent, of three."""
     lane, tickets = outage(waiting=1)
     lane.leave(tickets[0], 0.05)
     before, last = probes(lane, lane.overloaded, failures, 200)[-2:]
-    assert last - before == pytest.approx((before - 0.05) * (1 + failures) / 16, rel=1e-3)
+    assert last - before == pytest.approx((before - 0.05) * sixteenths / 16, rel=1e-3)
 
 
 @pytest.mark.parametrize(("waiting", "longest"), [(29, 8.0), (30, 2.0)])
