@@ -729,17 +729,17 @@ def test_leaving_twice_or_without_having_joined_is_nothing():
 # An outage
 
 
-def outage(waiting=10):
-    """A lane that met three overloads at 0.0, and calls that wait."""
+def outage(waiting=10, at=0.05):
+    """A lane that met three overloads at that moment, and calls that wait."""
     lane = Lane()
     failing = [lane.ticket() for _ in range(3)]
     for ticket in failing:
-        lane.ask(ticket, 0.0)
+        lane.ask(ticket, at - 0.05)
     for ticket in failing:
-        lane.overloaded(ticket, 0.05, own_wait=2.0)
+        lane.overloaded(ticket, at, own_wait=2.0)
     tickets = [lane.ticket() for _ in range(waiting)]
     for ticket in tickets:
-        assert lane.ask(ticket, 0.05) > 0.0
+        assert lane.ask(ticket, at) > 0.0
     return lane, tickets
 
 
@@ -912,9 +912,9 @@ def test_threads_may_share_a_lane():
 # Its numbers
 
 
-def probes(lane, tell, failures, until):
+def probes(lane, tell, failures, until, now=0.0):
     """The moments at which one probe after the other goes, none of which is answered; each was refused so often."""
-    now, moments = 0.0, []
+    moments = []
     while now < until:
         ticket = lane.ticket()
         while wait := lane.ask(ticket, now):
@@ -950,10 +950,10 @@ def test_in_an_outage_the_pauses_grow_by_half(failures, longest):
 @pytest.mark.parametrize(("failures", "sixteenths"), [(1, 2), (2, 3), (3, 4), (4, 4)])
 def test_in_a_long_outage_a_probe_comes_later_by_a_share_of_it(failures, sixteenths):
     """A sixteenth, and another for each retry that was spent, of three."""
-    lane, tickets = outage(waiting=1)
-    lane.leave(tickets[0], 0.05)
-    before, last = probes(lane, lane.overloaded, failures, 200)[-2:]
-    assert last - before == pytest.approx((before - 0.05) * sixteenths / 16, rel=1e-3)
+    lane, tickets = outage(waiting=1, at=1000.0)
+    lane.leave(tickets[0], 1000.0)
+    before, last = probes(lane, lane.overloaded, failures, 1200, now=1000.0)[-2:]
+    assert last - before == pytest.approx((before - 1000) * sixteenths / 16, rel=1e-3)
 
 
 @pytest.mark.parametrize(("waiting", "longest"), [(29, 8.0), (30, 2.0)])
@@ -969,7 +969,7 @@ def test_where_many_wait_no_retries_are_spared(waiting, longest):
         for ticket in line:
             ticket.failures = 2
             assert lane.ask(ticket, now) > 0.0
-        probe.failures = 1
+        probe.failures = 4  # whoever has spent least decides
         lane.overloaded(probe, now)
         for ticket in (*line, probe):
             lane.leave(ticket, now)
@@ -1080,3 +1080,109 @@ def test_how_long_it_will_take_is_told_by_the_place():
         assert lane.outlook(ticket, 1.1) == pytest.approx(place * slot(lane) - 0.1, rel=0.03)
     assert lane.ask(tickets[11], 1.1) == 0.25
     assert lane.ask(tickets[2], 1.1) == pytest.approx((2 * slot(lane) - 0.1) / 2, rel=0.05)
+
+
+def test_a_first_refusal_does_not_spread_a_calls_retries():
+    """There may be others to find out; from the second on it has few retries, and its own wait counts."""
+    lane = Lane()
+    ticket = lane.ticket()
+    lane.limited(ticket, 0.0, own_wait=10.0)
+    assert lane.ask(ticket, 0.0) <= 0.5
+    assert lane.ask(ticket, 0.5) == 0.0
+    lane.limited(ticket, 0.5, own_wait=10.0)
+    assert lane.outlook(ticket, 0.6) == pytest.approx(9.9 + 0.1, abs=0.11)
+
+
+def test_where_nobody_is_held_up_nobody_has_an_outlook():
+    """An idle lane, and one that met a single overload."""
+    lane = Lane()
+    assert lane.outlook(lane.ticket(), 5.0) == 0.0
+    lane.overloaded(lane.ticket(), 5.0)
+    assert lane.outlook(lane.ticket(), 5.0) == 0.0
+
+
+def test_the_outlook_of_a_closed_lane_is_its_next_probe():
+    """And a little later for whoever stands behind, or was refused more often."""
+    lane, (first, second) = limited(waiting=2)
+    assert lane.outlook(first, 0.1) == pytest.approx(0.4)
+    assert lane.outlook(second, 0.1) == pytest.approx(0.4005)
+    second.failures = 3
+    assert lane.outlook(second, 0.1) == pytest.approx(0.6005)
+
+
+def test_while_a_probe_is_under_way_the_others_wait_until_it_is_answered():
+    """A quarter of a second: refusals are told by then. Then the first of them asks first."""
+    lane, (probe, first, second) = limited(waiting=3)
+    assert lane.ask(probe, 0.5) == 0.0
+    assert lane.ask(first, 0.6) == pytest.approx(0.15)
+    assert lane.ask(second, 0.6) == pytest.approx(0.1505)
+    assert lane.ask(first, 0.751) == 0.0
+
+
+def test_a_lane_that_somebody_else_is_at_does_not_settle_down():
+    """Nobody waits for that: there will be another time."""
+    lane, tickets = limited(wait=1.0)
+    for ticket in tickets:
+        lane.leave(ticket, 1.0)
+    with lane._lock:  # another thread is in the middle of a question
+        other = threading.Thread(target=lane.settle_down, args=(100.0,))
+        other.start()
+        other.join(5.0)
+        assert not other.is_alive()
+    assert lane.active
+
+
+def test_a_line_that_is_late_keeps_three_quarters_of_a_slot():
+    """At ten a second, one who comes 45 ms late does not take the next one along."""
+    lane = Lane()
+    lane.limited(lane.ticket(), 0.0, 1.0, rate=10.0)
+    tickets, now = [lane.ticket() for _ in range(6)], 0.9
+    for ticket in tickets[:3]:
+        now += lane.outlook(ticket, now)
+        assert lane.ask(ticket, now) == 0.0
+    late, following = tickets[3:5]
+    now += lane.outlook(late, now)
+    assert lane.ask(late, now - 0.01) > 0.0
+    assert lane.ask(late, now + 0.045) == 0.0
+    assert lane.outlook(following, now + 0.045) == pytest.approx(0.75 * slot(lane), abs=0.002)
+
+
+@pytest.mark.parametrize(("failures", "slots"), [(1, 0.0), (2, 1.0), (3, 2.0)])
+def test_who_was_refused_more_often_lets_others_go_first_for_some_slots(failures, slots):
+    """A tenth of a second for each refusal after the first, or a slot for each where slots are shorter."""
+    lane = Lane()
+    lane.limited(lane.ticket(), 0.0, 1.0, rate=100.0)
+    ticket = lane.ticket()
+    ticket.failures = failures
+    assert lane.ask(ticket, 0.99) > 0.0
+    first = next(now for now in itertools.count(1.0, 0.0005) if lane.ask(ticket, now) == 0.0)
+    assert first - 1.0 == pytest.approx(slots / 100, abs=0.001)
+
+
+def test_each_further_refusal_of_a_burst_costs_a_slot():
+    """Where no wait is named it may have cost a token, as those did that were let through."""
+    lane, tickets = granted(6)
+    for ticket, now in zip(tickets[:3], (1.0, 1.3, 1.6), strict=True):
+        assert lane.ask(ticket, now) == 0.0
+    lane.limited(tickets[2], 1.7)
+    before = lane.outlook(tickets[3], 1.7)
+    lane.limited(tickets[1], 1.7)
+    assert lane.outlook(tickets[3], 1.7) == pytest.approx(before + slot(lane), rel=0.02)
+
+
+def test_the_rate_that_was_refused_is_that_at_which_it_went():
+    """Not the one of the moment at which that is told: in between the others grew faster, or were slowed down."""
+    lane, tickets = granted(40)
+    now = 1.0
+    assert lane.ask(tickets[0], now) == 0.0
+    early = tickets[1]
+    now += lane.outlook(early, now)
+    assert lane.ask(early, now) == 0.0
+    went_at = 1 / slot(lane)
+    for ticket in tickets[2:30]:
+        assert lane.ask(ticket, now) > 0.0
+        now += lane.outlook(ticket, now)
+        assert lane.ask(ticket, now) == 0.0
+    assert 1 / slot(lane) > 1.15 * went_at
+    lane.limited(early, now)
+    assert 1 / slot(lane) < 0.985 * went_at
