@@ -93,7 +93,7 @@ class Closed:
 
     __slots__ = ("due", "first", "pause", "probe", "since", "why")
 
-    def __init__(self, why: _Why, now: float, before: Closed | None, spent: int = 0) -> None:
+    def __init__(self, why: _Why, now: float, before: Closed | None, spent: int) -> None:
         self.why = why
         self.since = now
         self.first: float = before.first if before else now  # since when nothing succeeds

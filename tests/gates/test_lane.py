@@ -733,6 +733,7 @@ def outage(waiting=10, at=0.05):
     """A lane that met three overloads at that moment, and calls that wait."""
     lane = Lane()
     failing = [lane.ticket() for _ in range(3)]
+    lane.settle_down(0.0)  # since then it has a clock
     for ticket in failing:
         lane.ask(ticket, at - 0.05)
     for ticket in failing:
@@ -1186,3 +1187,18 @@ def test_the_rate_that_was_refused_is_that_at_which_it_went():
     assert 1 / slot(lane) > 1.15 * went_at
     lane.limited(early, now)
     assert 1 / slot(lane) < 0.985 * went_at
+
+
+def test_after_an_outage_the_rate_is_the_one_known_before():
+    """The limit is as it was: it is tested no sooner than one that is known well."""
+    lane, tickets = granted(6)
+    assert lane.ask(tickets[0], 1.0) == 0.0
+    before = slot(lane)
+    for ticket in [lane.ticket() for _ in range(3)]:
+        lane.overloaded(ticket, 1.1)
+    probe = lane.ticket()
+    assert lane.ask(probe, 1.7) == 0.0
+    assert lane.ask(tickets[1], 1.75) > 0.0
+    lane.succeeded(probe, 1.8)
+    assert lane.ask(tickets[1], 1.81) == 0.0
+    assert slot(lane) == pytest.approx(before, rel=0.01)

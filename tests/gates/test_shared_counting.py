@@ -210,7 +210,7 @@ def test_what_a_lane_has_learned_survives_the_way_to_another_process():
     creep = Creep(12.5, 0.4)
     search = Search(4.0, 100.0, 0.1, top=50.0)
     mark = Mark(70.0, 12, named=True)
-    closed = Closed("outage", 30.0, Closed("outage", 29.0, None))
+    closed = Closed("outage", 30.0, Closed("outage", 29.0, None, 0), 0)
     for thing, moments in ((creep, ()), (search, ("_since",)), (mark, ("at",)), (closed, ("since", "first", "due"))):
         there = packed(thing, 1e9, without=frozenset({"probe"}))
         back = unpacked(type(thing), there, 1e9 - 500.0)
