@@ -1029,10 +1029,10 @@ def test_a_probe_that_was_refused_late_was_held_up_elsewhere():
     assert lane.ask(other, 21.8) == 0.0
 
 
-def granted(waiting):
-    """A lane that opens at 1.0 with the four a second which the server grants, and who waits in it."""
-    lane, refused = Lane(), Lane().ticket()
-    lane.limited(refused, 0.0, 1.0, rate=4.0)
+def granted(waiting, rate=4.0):
+    """A lane that opens at 1.0 with the requests a second which the server grants, and who waits in it."""
+    lane = Lane()
+    lane.limited(lane.ticket(), 0.0, 1.0, rate=rate)
     tickets = [lane.ticket() for _ in range(waiting)]
     for ticket in tickets:
         assert lane.ask(ticket, 0.5) > 0.0
@@ -1135,9 +1135,8 @@ def test_a_lane_that_somebody_else_is_at_does_not_settle_down():
 
 def test_a_line_that_is_late_keeps_three_quarters_of_a_slot():
     """At ten a second, one who comes 45 ms late does not take the next one along."""
-    lane = Lane()
-    lane.limited(lane.ticket(), 0.0, 1.0, rate=10.0)
-    tickets, now = [lane.ticket() for _ in range(6)], 0.9
+    lane, tickets = granted(6, rate=10.0)
+    now = 0.9
     for ticket in tickets[:3]:
         now += lane.outlook(ticket, now)
         assert lane.ask(ticket, now) == 0.0
@@ -1151,9 +1150,7 @@ def test_a_line_that_is_late_keeps_three_quarters_of_a_slot():
 @pytest.mark.parametrize(("failures", "slots"), [(1, 0.0), (2, 1.0), (3, 2.0)])
 def test_who_was_refused_more_often_lets_others_go_first_for_some_slots(failures, slots):
     """A tenth of a second for each refusal after the first, or a slot for each where slots are shorter."""
-    lane = Lane()
-    lane.limited(lane.ticket(), 0.0, 1.0, rate=100.0)
-    ticket = lane.ticket()
+    lane, (ticket,) = granted(1, rate=100.0)
     ticket.failures = failures
     assert lane.ask(ticket, 0.99) > 0.0
     first = next(now for now in itertools.count(1.0, 0.0005) if lane.ask(ticket, now) == 0.0)
