@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import tenacity
 
 from resilient_agent import _telling as telling
-from resilient_agent.backoff import BackoffConfig
 from resilient_agent.errors import CircuitOpen, DeadlineExceeded
 from resilient_agent.fallback import as_arguments, stands_for
 from resilient_agent.gates.breaker import Refusal
-from resilient_agent.strategies import limit_met, retry_if_retryable
+from resilient_agent.strategies import limit_met, limit_met_by_results, retry_if_retryable
 from resilient_agent.verdict import ErrorType
 
 if TYPE_CHECKING:
@@ -329,8 +328,7 @@ def _limit(call: Call) -> str:
     if not control.stops_by_error:
         return ""
     if call.error is None:
-        most = BackoffConfig().max_retries if limits.max_retries is None else limits.max_retries
-        return f"max_retries={most}" if call.attempt_number > most else ""
+        return limit_met_by_results(call.attempt_number, limits)
     return limit_met(call.judge, limits)
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "Judge",
     "judge_of",
     "limit_met",
+    "limit_met_by_results",
     "retry_if_retryable",
     "stop_before_deadline",
     "stop_by_error",
@@ -371,8 +372,7 @@ class stop_by_error(_ByError, stop_base):  # noqa: N801
         """Whether this was the last attempt."""
         judge = self._judge(retry_state)
         if judge is None or judge.verdict is None:  # a result that another predicate refused
-            most = BackoffConfig().max_retries if self.max_retries is None else self.max_retries
-            return retry_state.attempt_number > most
+            return bool(limit_met_by_results(retry_state.attempt_number, self))
         judge.limit = limit_met(judge, self)
         return bool(judge.limit)
 
@@ -453,6 +453,15 @@ def limit_met(judge: Judge, bounds: Bounds) -> str:
     elif verdict.retry_after is not None and verdict.retry_after > bounds.max_retry_after:
         met = f"the server asks for {verdict.retry_after:g} s, more than {bounds.max_retry_after:g} s"
     return met
+
+
+def limit_met_by_results(attempt: int, bounds: Bounds) -> str:
+    """Which of its bounds a call met whose results are refused, in words; empty while it met none.
+
+    No rule has judged them, so the number of retries is the usual one where nobody said another.
+    """
+    most = BackoffConfig().max_retries if bounds.max_retries is None else bounds.max_retries
+    return f"max_retries={most}" if attempt > most else ""
 
 
 def _error_of(state: tenacity.RetryCallState) -> Exception | None:
