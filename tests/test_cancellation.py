@@ -57,8 +57,7 @@ CATCH_ALL = {
 
 
 @pytest.mark.parametrize("catch", CATCH_ALL)
-@pytest.mark.anyio
-async def test_a_fail_after_ends_the_call_on_time(catch):
+def test_a_fail_after_ends_the_call_on_time(catch, virtually):
     """`anyio.fail_after(0.1)` ends a call whose every error is retryable at 0.1 s, with a TimeoutError."""  # A2
     attempts = []
 
@@ -68,17 +67,19 @@ async def test_a_fail_after_ends_the_call_on_time(catch):
         await anyio.sleep(30)
         raise ConnectionError
 
-    begun = time.monotonic()
-    with pytest.raises(TimeoutError):
+    async def main():
         with anyio.fail_after(0.1):
             await ask()
-    assert 0.05 < time.monotonic() - begun < 1
+
+    came, took = virtually(main)
+    assert (type(came), took) == (TimeoutError, 0.1)
     assert len(attempts) == 1
 
 
 @pytest.mark.parametrize("catch", CATCH_ALL)
 @pytest.mark.parametrize("where", ["call", "wait"])
-def test_an_asyncio_timeout_ends_the_call_on_time(catch, where):
+@pytest.mark.parametrize("virtually", ["asyncio"], indirect=True)
+def test_an_asyncio_timeout_ends_the_call_on_time(catch, where, virtually):
     """`asyncio.timeout(0.1)` does the same: about 0.1 s, TimeoutError, one attempt."""  # A2
     attempts = []
 
@@ -92,10 +93,8 @@ def test_an_asyncio_timeout_ends_the_call_on_time(catch, where):
         async with asyncio.timeout(0.1):
             await ask()
 
-    begun = time.monotonic()
-    with pytest.raises(TimeoutError):
-        asyncio.run(main())
-    assert 0.05 < time.monotonic() - begun < 1
+    came, took = virtually(main)
+    assert (type(came), took) == (TimeoutError, 0.1)
     assert len(attempts) == 1
 
 
@@ -148,10 +147,11 @@ async def test_a_call_that_fails_and_fails_ends_on_time():
     with pytest.raises((ConnectionError, TimeoutError)):
         with anyio.fail_after(0.1):
             await ask()
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 20  # it would fail for ever
 
 
-def test_trios_own_timeout_ends_the_call_on_time():
+@pytest.mark.parametrize("virtually", ["trio"], indirect=True)
+def test_trios_own_timeout_ends_the_call_on_time(virtually):
     """`trio.fail_after` under `trio.run` does the same: TooSlowError, one attempt."""  # A2
     attempts = []
 
@@ -165,10 +165,8 @@ def test_trios_own_timeout_ends_the_call_on_time():
         with trio.fail_after(0.1):
             await ask()
 
-    begun = time.monotonic()
-    with pytest.raises(trio.TooSlowError):
-        trio.run(main)
-    assert 0.05 < time.monotonic() - begun < 1
+    came, took = virtually(main)
+    assert (type(came), took) == (trio.TooSlowError, 0.1)
     assert len(attempts) == 1
 
 
@@ -192,7 +190,8 @@ async def test_a_timeout_of_the_users_inside_the_call_is_retried(async_waits):
 
 
 @pytest.mark.parametrize("where", ["call", "wait", "hook"])
-def test_a_cancelled_task_ends_cancelled(where):
+@pytest.mark.parametrize("virtually", ["asyncio"], indirect=True)
+def test_a_cancelled_task_ends_cancelled(where, virtually):
     """`task.cancel()` in the call, in the wait or in a hook: CancelledError, and no further attempt."""  # A1, A5
     watchers, attempts = Watchers(), []
 
@@ -210,23 +209,20 @@ def test_a_cancelled_task_ends_cancelled(where):
         task = asyncio.create_task(ask())
         await asyncio.sleep(0.05)
         before = len(watchers.seen)
-        begun = time.monotonic()
         task.cancel("enough")
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
-        assert time.monotonic() - begun < 0.5
         assert task.cancelled()
         assert caught.value.args == ("enough",)
         assert len(watchers.seen) == before
 
-    asyncio.run(main())
+    assert virtually(main) == (None, 0.05)
     assert len(attempts) == 1
     assert not any(isinstance(error, asyncio.CancelledError) for _, error in watchers.seen)
 
 
 @pytest.mark.parametrize("where", ["call", "wait"])
-@pytest.mark.anyio
-async def test_a_cancelled_scope_ends_the_call(where):
+def test_a_cancelled_scope_ends_the_call(where, virtually):
     """A cancelled task group leaves the call at once, without a further attempt or hook."""  # A1, A5
     watchers, attempts = Watchers(), []
 
@@ -236,15 +232,16 @@ async def test_a_cancelled_scope_ends_the_call(where):
         await anyio.sleep(30 if where == "call" else 0)
         raise ConnectionError
 
-    begun = time.monotonic()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ask)
-        await anyio.sleep(0.05)
-        seen = len(watchers.seen)
-        tasks.cancel_scope.cancel()
-    assert time.monotonic() - begun < 1
+    async def main():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await anyio.sleep(0.05)
+            tasks.cancel_scope.cancel()
+            return len(watchers.seen)
+
+    seen, took = virtually(main)
+    assert (len(watchers.seen), took) == (seen, 0.05)
     assert len(attempts) == 1
-    assert len(watchers.seen) == seen
 
 
 @pytest.mark.anyio

@@ -441,37 +441,41 @@ async def test_an_item_that_does_not_come_ends_the_stream(async_waits):
     assert report_of(caught.value).delivered == (1,)
 
 
-@pytest.mark.anyio
-async def test_the_consumers_time_counts_for_no_item_and_no_attempt(async_waits):
+def test_the_consumers_time_counts_for_no_item_and_no_attempt(virtually):
     """Who reads slowly is not punished for it."""  # A55
 
-    @resilient(item_timeout=0.05, timeout=0.1, sleep=async_waits)
+    @resilient(item_timeout=0.05, timeout=0.1)
     async def stream():
         for n in range(4):
             yield n
 
-    got = []
-    async for item in stream():
-        got.append(item)
-        await anyio.sleep(0.07)
-    assert got == [0, 1, 2, 3]
+    async def main():
+        got = []
+        async for item in stream():
+            got.append(item)
+            await anyio.sleep(0.07)
+        return got
+
+    assert virtually(main) == ([0, 1, 2, 3], 0.28)
 
 
-@pytest.mark.anyio
-async def test_a_timeout_bounds_the_streams_own_time(async_waits):
+def test_a_timeout_bounds_the_streams_own_time(virtually):
     """`timeout=` is for a whole attempt, over all its items."""
+    got = []
 
-    @resilient(timeout=0.1, max_retries=0, sleep=async_waits)
+    @resilient(timeout=0.1, max_retries=0)
     async def stream():
         for n in range(100):
             await anyio.sleep(0.03)
             yield n
 
-    got = []
-    with pytest.raises(AttemptTimeout):
+    async def main():
         async for item in stream():
             got.append(item)
-    assert 1 <= len(got) <= 4
+
+    came, took = virtually(main)
+    assert (type(came), took) == (AttemptTimeout, 0.1)
+    assert got == [0, 1, 2]
 
 
 @pytest.mark.anyio
