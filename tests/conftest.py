@@ -5,11 +5,16 @@ import random
 import signal
 
 import anyio
+import hypothesis
 import pytest
 import trio.testing
 from servers import MissingServer, PostgresServer, ValkeyCluster, ValkeyServer
 
 from resilient_agent import _scope
+
+# An example that took long says that the machine paused, not that the code is wrong.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure():

@@ -184,7 +184,7 @@ def test_jitter_spreads_to_both_sides_below_the_cap():
     assert config.delay(0, Draw(0.999999)) == pytest.approx(1.1, abs=1e-5)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(config=configs(), attempt=st.integers(0, 10_000), draw=st.floats(0, 1, exclude_max=True))
 def test_no_wait_is_above_the_cap_or_negative(config, attempt, draw):
     """Whatever the numbers, a wait is finite, not negative and not above the cap, jitter included."""  # A9, A10
@@ -193,7 +193,6 @@ def test_no_wait_is_above_the_cap_or_negative(config, attempt, draw):
     assert 0 <= wait <= config.max_delay_ms / 1000
 
 
-@settings(deadline=None)
 @given(config=configs(), attempt=st.integers(0, 10_000))
 def test_a_wait_stays_within_its_share_of_jitter(config, attempt):
     """The draws between 0 and 1 move the wait by no more than the share that jitter names."""
@@ -205,7 +204,6 @@ def test_a_wait_stays_within_its_share_of_jitter(config, attempt):
     assert high <= exact * (1 + config.jitter) + rounding
 
 
-@settings(deadline=None)
 @given(config=configs(), attempt=st.integers(0, 200))
 def test_without_jitter_waits_never_shrink_where_they_multiply(config, attempt):
     """With a multiplier of at least 1 and no jitter, each wait is at least the one before."""

@@ -8,7 +8,7 @@ import threading
 import anyio
 import pytest
 import tenacity
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_agent import (
@@ -504,7 +504,6 @@ def test_a_given_number_of_retries_counts_for_all_kinds(waits):
         assert script.calls == calls
 
 
-@settings(deadline=None)
 @given(number=st.integers(0, 30), kinds=st.lists(st.sampled_from([429, 500, 502, 503, 408]), min_size=1, max_size=40))
 def test_no_order_of_failures_makes_more_calls_than_the_limit(number, kinds):
     """Whatever fails in whatever order, `max_retries=n` makes at most n + 1 calls."""  # A7
@@ -514,7 +513,6 @@ def test_no_order_of_failures_makes_more_calls_than_the_limit(number, kinds):
     assert script.calls == number + 1
 
 
-@settings(deadline=None)
 @given(kinds=st.lists(st.sampled_from([429, 500, 502, 503, 408, 409]), min_size=1, max_size=40))
 def test_no_order_of_failures_runs_for_ever(kinds):
     """Without a number, no order of failures is retried more than ten times."""  # A12
@@ -650,7 +648,6 @@ def test_a_named_wait_is_a_floor(draw):
         assert wait == pytest.approx(20 * (1 + 0.1 * draw))
 
 
-@settings(deadline=None)
 @given(
     named=st.floats(0.001, 100),
     draw=st.floats(0, 1, exclude_max=True),

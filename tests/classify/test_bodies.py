@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_agent.classify.bodies import Body, as_body, codes_said, read, status_said
@@ -302,7 +302,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_any_json_gives_words_and_a_status(body):
     """Whatever JSON was sent: codes and sentences are texts, the status is one or none, and nothing raises."""
@@ -312,7 +311,6 @@ def test_any_json_gives_words_and_a_status(body):
     assert isinstance(found.waits, dict)
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_a_body_says_the_same_before_and_after_it_was_parsed(body):
     """JSON as text and JSON as objects are the same body."""
@@ -460,7 +458,6 @@ def test_digits_by_themselves_are_no_status(text):
     assert status_said(text) is None
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200) | st.text(st.sampled_from("code:=\"' {}<>type429-\\(,"), max_size=120))
 def test_any_text_names_codes_and_a_status_or_none(text):
     """Whatever a text holds, nothing raises and a status is an error's."""

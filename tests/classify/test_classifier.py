@@ -18,7 +18,7 @@ import anyio
 import openai
 import pytest
 import tenacity
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_agent import BackoffConfig, Classification, ErrorClassifier, ErrorType, Rule, When
@@ -1008,7 +1008,6 @@ MEMBERS = st.sampled_from(
 SHAPES = st.recursive(MEMBERS, lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=8)
 
 
-@settings(deadline=None)
 @given(SHAPES)
 def test_a_group_is_as_grave_as_its_gravest_member(shape):
     """For any nesting: retried only if every leaf is, ended by a cancelled leaf, and waiting for the longest."""  # A42
@@ -1123,7 +1122,6 @@ PLACES = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60), st.dictionaries(PLACES, ODD, max_size=4), st.dictionaries(PLACES, ODD, max_size=3))
 def test_any_exception_has_one_verdict(text, shown, within):
     """Whatever an exception shows: a verdict with a name and a reason, a usable wait or none, and twice the same."""

@@ -671,7 +671,7 @@ ATTRIBUTES = [
 ]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     shown=st.dictionaries(st.sampled_from(ATTRIBUTES), ODD), inside=st.dictionaries(st.sampled_from(ATTRIBUTES), ODD)
 )

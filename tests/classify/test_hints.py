@@ -220,7 +220,7 @@ def test_without_a_header_there_is_no_hint():
     assert named(date="Sun, 06 Nov 1994 08:49:37 GMT") is None
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(
     seconds=st.none() | st.text(max_size=60),
     milliseconds=st.none() | st.text(max_size=20),
@@ -237,7 +237,6 @@ def test_any_text_is_a_positive_wait_or_no_hint(seconds, milliseconds, date):
     assert found is None or 0 < found <= YEAR
 
 
-@settings(deadline=None)
 @given(ahead=st.integers(1, 300 * 86_400), skew=st.integers(-(10**6), 10**6))
 def test_a_date_says_the_same_as_seconds_whatever_the_clocks(ahead, skew):
     """For any clock of the server's, a date with a `Date` beside it is the difference of the two."""  # A22
@@ -316,7 +315,6 @@ def test_buckets_that_are_listed_in_one_header_are_read(value, seconds):
     assert in_buckets({"ratelimit": value}.get, lambda: NOW) == seconds
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(PAIRS), st.tuples(st.integers(0, 3), st.integers(1, 10_000))))
 def test_the_wait_of_buckets_is_the_maximum_over_the_exhausted(state):
     """For any state of the buckets."""  # A15
@@ -344,7 +342,7 @@ def test_a_bucket_that_is_not_exhausted_names_no_wait(left):
     assert buckets(x_ratelimit_remaining=left, x_ratelimit_reset="20") is None
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.dictionaries(
         st.sampled_from([name for pair in PAIRS for name in pair] + ["date"]),
@@ -511,7 +509,7 @@ def test_a_sentence_about_what_is_over_or_about_a_date_is_no_hint(said):
     assert in_text(said) is None
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.text(max_size=120)
     | st.lists(

@@ -127,14 +127,14 @@ ERRORS = (
 )
 
 
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=250)
 @given(RULES, ERRORS)
 def test_the_book_answers_as_asking_every_rule_in_turn_would(rules, error):
     """For any rules and any failure the first that fits is found, and no other."""
     assert Rulebook(rules).first(Evidence(error)) is in_turn(rules, error)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(RULES, ERRORS)
 def test_what_fits_is_among_the_candidates(rules, error):
     """No rule that fits is missing from those that may fit, and they stand in reading order."""
@@ -144,7 +144,7 @@ def test_what_fits_is_among_the_candidates(rules, error):
     assert {one.name for one in rules if one.when.fits(Evidence(error))} <= {one.name for one in candidates}
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(ERRORS)
 @pytest.mark.parametrize("rows", [EXACT, WIDE], ids=["exact", "wide"])
 def test_the_built_in_rows_are_found_as_asking_each_in_turn_would(rows, error):

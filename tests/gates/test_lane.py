@@ -826,7 +826,6 @@ moves = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(moves)
 def test_no_wait_is_negative_or_endless(script):
     """Whatever happens in whatever order, and if the clock jumps: an answer is a bearable number of seconds, or what was named."""
@@ -852,7 +851,7 @@ def test_no_wait_is_negative_or_endless(script):
             lane.leave(ticket, now)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.floats(0.5, 100), st.floats(0.2, 5), st.integers(1, 60), st.booleans(), st.booleans(), st.integers(0, 2**32))
 def test_every_call_is_served_in_the_end(rate, burst, workers, hint, penal, seed):
     """Whatever the server's bucket and however many are cancelled while they wait: the others come to their turn."""
@@ -867,7 +866,7 @@ def test_every_call_is_served_in_the_end(rate, burst, workers, hint, penal, seed
     assert world.finished == 3 * workers
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.permutations(range(12)), st.sets(st.integers(0, 11), max_size=8), st.floats(0.01, 20) | st.none())
 def test_order_is_kept_whoever_asks_and_leaves(order, leaving, wait):
     """In whatever order they ask, and whoever is cancelled: the others go in the order in which they began."""

@@ -169,7 +169,7 @@ IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @given(session_id=IDS, messages=st.lists(OBJECTS, max_size=5), extra=OBJECTS, result=VALUES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_was_saved_comes_back_after_a_crash(
     tmp_path_factory, kind, session_id, messages, extra, result
 ):  # B51 B55
@@ -193,7 +193,6 @@ def test_whatever_was_saved_comes_back_after_a_crash(
 
 
 @given(data=st.binary(), place=st.tuples(IDS, st.integers(1, 10**9)), other=st.tuples(IDS, st.integers(1, 10**9)))
-@settings(deadline=None)
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_the_codecs_of_these_tests_keep_what_a_codec_promises(kind, data, place, other):
     """What is sealed opens in its place with its key, and neither in another one nor with another."""
@@ -832,7 +831,7 @@ def test_a_stream_opens_one_record_at_a_time(store):  # B63
     steps=st.lists(st.tuples(st.sampled_from(["extend", "replace", "extra", "crash"]), st.integers(0, 3)), max_size=12),
     slack=st.sampled_from([0, 500, 1 << 16]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_a_sealed_stream_gives_what_the_fold_gives(tmp_path_factory, kind, steps, slack):  # B63
     """Over appends, replacements, crashes and compactions, in whichever order."""

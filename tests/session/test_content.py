@@ -93,14 +93,14 @@ def _cycle():
 
 
 @given(VALUES)
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_every_json_value_comes_back_as_it_was(value):
     """Any JSON value comes back equal in type, order, sign and every character."""
     assert repr(decode(encode(value))) == repr(value)
 
 
 @given(VALUES)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_what_is_encoded_is_one_line_of_valid_utf_8(value):
     """The encoded value is UTF-8 without a line break, which a log of lines needs."""
     data = encode(value)
@@ -290,7 +290,7 @@ def _containers(value):
 
 
 @given(VALUES)
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_a_copy_shares_nothing_that_can_be_changed(value):
     """A copy is equal, character by character, and none of its lists and dicts is one of the original's."""
     copy = copied(value)
@@ -393,7 +393,7 @@ def test_a_model_that_cannot_dump_itself_is_refused_with_its_place():
 
 
 @given(VALUES)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_other_json_readers_agree(value):
     """What is stored is JSON for a strict reader too: no NaN, no Infinity."""
 
@@ -502,7 +502,7 @@ def test_what_is_taken_comes_back_equal_after_a_restart(store, root, save, value
 
 
 @given(messages=st.lists(st.dictionaries(TEXTS, VALUES, max_size=4), max_size=4))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_json_message_survives_a_restart(tmp_path_factory, messages):  # B51
     """Whatever JSON the messages hold, the file gives them back as they were, line by line and as a stream."""
     store = FileStore(tmp_path_factory.mktemp("content"), durability="process")

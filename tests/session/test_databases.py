@@ -248,7 +248,7 @@ async def test_patience_counts_from_the_call_and_not_from_when_a_thread_is_free(
                 await session.append(NEEDLE)
 
     with Proxy(request.getfixturevalue(server).fresh_url()) as lag:
-        store = opened(lag.url, patience=0.6)
+        store = opened(lag.url, patience=1.0)
         async with anyio.create_task_group() as talks:
             for number in range(64):
                 talks.start_soon(talk, number)
@@ -258,7 +258,7 @@ async def test_patience_counts_from_the_call_and_not_from_when_a_thread_is_free(
             lag.cut()
             gone.set()
             began = time.monotonic()
-    assert time.monotonic() - began < 2.5  # sixteen at a time, a save and an end each, it would be 4.8
+    assert time.monotonic() - began < 5  # sixteen at a time, a save and an end each, it would be 8
 
 
 @pytest.mark.parametrize("address", ["postgresql://agent:secret@127.0.0.1:1/agents", "redis://:secret@127.0.0.1:1/0"])

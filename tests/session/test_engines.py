@@ -129,7 +129,7 @@ def test_a_database_does_what_memory_does(request, kind):
         made = RedisStore(request.getfixturevalue("valkey_server").fresh_url())
     list(made.scan())
     machine = type("AgreementHere", (Agreement,), {"made": made.engine})
-    examples = settings(max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+    examples = settings(max_examples=40, stateful_step_count=30, suppress_health_check=list(HealthCheck))
     case = machine.TestCase
     case.settings = examples
     case().runTest()

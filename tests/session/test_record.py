@@ -36,7 +36,6 @@ def test_a_record_comes_back_as_it_was_written():
     count=st.integers(0, 10**9),
     extra=st.dictionaries(TEXTS, TEXTS | st.integers() | st.lists(TEXTS)),
 )
-@settings(deadline=None)
 def test_every_record_comes_back_as_it_was_written(seq, epoch, at, count, extra):
     """Whatever the numbers, the moment and the content, writing and reading are inverse."""
     line = line_of(seq=seq, epoch=epoch, at=at, count=count, kind="extra", fields={"extra": extra})
@@ -82,7 +81,7 @@ def test_each_cut_is_noticed():
 
 
 @given(st.integers(0, len(LINE)), st.integers(0, len(LINE)), st.binary(max_size=8))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_every_splice_is_noticed(start, end, instead):
     """A line in which any stretch was replaced by other bytes is no record."""
     changed = LINE[:start] + instead + LINE[max(start, end) :]
@@ -90,7 +89,6 @@ def test_every_splice_is_noticed(start, end, instead):
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None)
 def test_other_bytes_are_no_record(data):
     """Bytes that no record was written to give words and never an exception."""
     assert isinstance(read_line(data), str)

@@ -315,7 +315,7 @@ def test_a_picture_stays_as_it_is(lead):  # B51
 @given(st.text(min_size=1), st.booleans())
 @example('a "b" \\ c', True)
 @example("\\", False)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_quoted_password_goes_whole_and_json_stays_json(password, deep):  # B55 B56
     """Whatever it is made of, also one level deep, as in a call's arguments inside of a message's text."""
     fields = {"db_password": password, "n": 1}
@@ -416,7 +416,7 @@ def nested(texts):
 
 
 @given(nested(INNOCENT))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_what_holds_no_secret_is_left_as_it_is(value):  # B51
     """Words, ids of calls and messages, hexadecimal digests, UUIDs, dates and code come back equal."""
     assert repr(redact_secrets(value)) == repr(value)
@@ -455,7 +455,7 @@ MIXED = st.lists(
 
 
 @given(nested(MIXED))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @example(f"?key=ab-{TOKENS['OpenAI']}")
 @example(f"{TOKENS['GitHub']}-{TOKENS['OpenAI']}")
 def test_twice_is_once(value):
@@ -465,7 +465,7 @@ def test_twice_is_once(value):
 
 
 @given(nested(MIXED))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_the_shape_stays(value):
     """Only texts change: keys, numbers, order and lengths of lists are those of before."""
 
@@ -971,7 +971,7 @@ def test_a_late_result_finds_its_call_in_a_redacted_history(store, history, late
 
 @given(history=st.lists(nested(MIXED).map(lambda value: {"role": "user", "content": value}), max_size=4))
 @example([{"role": "user", "content": "Ab18Q~cD2.eF3-gH4_iJ5~kL6mN7oP8qR9sT0uVw" + TOKENS["OpenAI"]}])
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_redacted_session_is_redacted_as_its_messages_are(tmp_path_factory, history):  # B55
     """Whatever is said: stored is what `redact_secrets` makes of it, and a restart changes nothing of that."""
     store = FileStore(tmp_path_factory.mktemp("redacted"), durability="process")

@@ -6,15 +6,15 @@ import sys
 
 import pytest
 from dialect_tests import checker, conversations
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_agent import OUTCOME_UNKNOWN, repair_messages, session_guard
 from resilient_agent.session.late import settled
 
 DIALECTS = conversations.DIALECTS
-QUICK = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
-LONG = settings(deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=100)
+LONG = settings(max_examples=2000)
 
 LATER = {"role": "user", "content": "Are you still there?"}
 YES = {"role": "assistant", "content": "Yes."}

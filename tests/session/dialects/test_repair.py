@@ -18,8 +18,8 @@ from resilient_agent.session.repair import OUTCOME_UNKNOWN, repair_messages
 from resilient_agent.session.window import window
 
 DIALECTS = conversations.DIALECTS
-QUICK = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
-LONG = settings(deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=100)
+LONG = settings(max_examples=2000)
 
 USER = {"role": "user", "content": "go"}
 LATER = {"role": "user", "content": "still there?"}
@@ -612,7 +612,6 @@ def test_long_torn(dialect, data):
 
 
 @given(data=st.data())
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_chat_a_quick_look_never_passes_what_needs_repair(data):
     """What a look finds in order, the whole repair leaves as it is; a valid history is found in order."""
     history = data.draw(conversations.torn("openai-chat"))

@@ -5,14 +5,14 @@ import math
 
 import pytest
 from dialect_tests import checker, conversations
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_agent.session.repair import repair_messages
 from resilient_agent.session.window import window
 
 DIALECTS = conversations.DIALECTS
-QUICK = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=80)
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 ASK = {"role": "user", "content": "go"}
