@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import copy
 import datetime
-import itertools
 import json
 import math
 import os
@@ -265,27 +264,25 @@ def test_a_signals_handler_that_saves_in_the_midst_of_a_save_is_refused(folder, 
 
 async def test_the_event_loop_goes_on_while_a_message_is_saved(store, monkeypatch):
     """A slow disk holds up the task that saves and nobody else."""
-    really_sync = os.fsync
+    really_sync, begun, went_on = os.fsync, threading.Event(), threading.Event()
+    waited = []
 
     def slowly(fd):
-        time.sleep(0.3)
+        begun.set()
+        waited.append(went_on.wait(10))  # as long as it takes until another task has run
         really_sync(fd)
 
-    ticks = []
-
-    async def tick():
-        while True:
-            ticks.append(anyio.current_time())
-            await anyio.sleep(0.002)
+    async def another():
+        while not begun.is_set():
+            await anyio.sleep(0.001)
+        went_on.set()
 
     async with session_guard("ticket-42", store=store) as session, anyio.create_task_group() as group:
-        group.start_soon(tick)
+        group.start_soon(another)
         monkeypatch.setattr(os, "fsync", slowly)
         await session.append(user(1))
         monkeypatch.undo()
-        group.cancel_scope.cancel()
-    assert max(b - a for a, b in itertools.pairwise(ticks)) < 0.2
-    assert len(ticks) > 5
+    assert set(waited) == {True}
 
 
 async def test_sessions_save_while_tools_fill_the_worker_threads(store):
@@ -600,7 +597,7 @@ async def test_a_nested_guard_of_the_same_id_is_refused_at_once(guard, store):  
         with pytest.raises(SessionBusy, match="'ticket-42' is held by another guard in this very process"):
             async with guard():
                 pytest.fail("entered twice")
-        assert time.monotonic() - begin < 0.3
+        assert time.monotonic() - begin < 5  # it is held until the test ends
         await session.append(user(1))
         assert stored(store) == [user(1)]
 
@@ -661,7 +658,7 @@ async def test_another_process_is_refused_at_once_and_told_who_holds_it(store, s
         session_guard("ticket-42", store=store),
     ):
         pytest.fail("entered twice")
-    assert time.monotonic() - begin < 0.3
+    assert time.monotonic() - begin < 5  # it is held until the test ends
     assert str(holder.pid) in refusal.value.holder
     assert [found.status for found in store.scan()] == ["live"]
     holder.communicate("go\n", timeout=10)

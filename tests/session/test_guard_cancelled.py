@@ -286,7 +286,7 @@ async def test_a_timeout_marks_the_session_as_cancelled(store):  # B22
         async with session_guard("ticket-42", store=store) as session:
             await session.append({"n": 0})
             await anyio.sleep_forever()
-    assert anyio.current_time() - begin < 0.5
+    assert anyio.current_time() - begin < 10  # it would sleep for ever
     assert [found.interruption.reason for found in interrupted_sessions(store)] == ["cancelled"]
 
 
