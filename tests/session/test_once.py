@@ -283,19 +283,21 @@ async def test_a_new_conversation_knows_no_effects(enter):
 
 async def test_two_at_the_same_time_are_one_too_many(store):
     """The second is refused while the first runs, and says so; then the result is there."""
-    refused = []
+    refused, begun, over = [], anyio.Event(), anyio.Event()
 
     async def slow():
-        await anyio.sleep(0.05)
+        begun.set()
+        await over.wait()
         return "done"
 
     async with session_guard("ticket-42", store=store) as session:
 
         async def second():
-            await anyio.sleep(0.01)
+            await begun.wait()
             with pytest.raises(OutcomeUnknown) as unknown:
                 await session.once("a", slow, may_repeat=True)
             refused.append(unknown.value.__notes__[0])
+            over.set()
 
         async with anyio.create_task_group() as group:
             group.start_soon(second)
@@ -307,17 +309,22 @@ async def test_two_at_the_same_time_are_one_too_many(store):
 async def test_an_effect_that_is_cancelled_is_unknown(store):  # B19
     """Nobody knows how far it came; what had come to its end when it was cancelled is written down."""
     async with session_guard("ticket-42", store=store) as session:
-        with anyio.move_on_after(0.02):
-            await session.once("a", anyio.sleep_forever)
-        with pytest.raises(OutcomeUnknown):
-            await session.once("a", anyio.sleep_forever)
+
+        async def endless():
+            scope.cancel()
+            await anyio.sleep_forever()
 
         async def just_in_time():
+            scope.cancel()
             with anyio.CancelScope(shield=True):
-                await anyio.sleep(0.05)
+                await anyio.sleep(0.01)
             return "done"
 
-        with anyio.move_on_after(0.02):
+        with anyio.CancelScope() as scope:
+            await session.once("a", endless)
+        with pytest.raises(OutcomeUnknown):
+            await session.once("a", endless)
+        with anyio.CancelScope() as scope:
             await session.once("b", just_in_time)
         assert session.effects["b"].result == "done"
 
