@@ -280,13 +280,12 @@ async def test_a_cancelled_scope_does_not_keep_a_clean_end_from_being_recorded(s
 
 
 async def test_a_timeout_marks_the_session_as_cancelled(store):  # B22
-    """Under `fail_after` the TimeoutError comes out in time, and the session says that it was cancelled."""
-    begin = anyio.current_time()
-    with pytest.raises(TimeoutError), anyio.fail_after(0.05):
+    """Under `fail_after` the TimeoutError comes out, and the session says that it was cancelled."""
+    with pytest.raises(TimeoutError), anyio.fail_after(60) as limit:
         async with session_guard("ticket-42", store=store) as session:
             await session.append({"n": 0})
+            limit.deadline = anyio.current_time() + 0.01  # not before: a slow disk takes its time
             await anyio.sleep_forever()
-    assert anyio.current_time() - begin < 10  # it would sleep for ever
     assert [found.interruption.reason for found in interrupted_sessions(store)] == ["cancelled"]
 
 
