@@ -16,8 +16,9 @@ __all__ = ["FASTEST", "FIRST", "HURRY", "Creep", "Floor", "Guess", "Pace", "Sear
 FIRST: Final = 4.0
 """Requests a second with which an unknown limit is felt for."""
 FASTEST: Final = 1e6
-_DOUBLING: Final = 0.5
-"""Seconds in which a search doubles, at least."""
+_DOUBLING: Final = 0.25
+"""Seconds in which a search doubles, at least: a limit of 200 a second is met after two. With half of it, so much is
+refused at such a limit before the first news that the gain is lost."""
 _ROUND_TRIPS: Final = 4
 """So many times as long as a refusal takes to come back a doubling takes: what is refused is known before the next."""
 _STEP: Final = 16

@@ -18,10 +18,10 @@ def gone(pace, requests, *, wanted=True, latency=0.0):
     return now, pace.rate
 
 
-def test_a_search_doubles_every_half_second():
+def test_a_search_doubles_every_quarter_of_a_second():
     """However many requests that are."""
     now, rate = gone(Search(4.0, 0.0, 0.0), 100)
-    assert rate == pytest.approx(4 * 2 ** (now / 0.5), rel=0.1)
+    assert rate == pytest.approx(4 * 2 ** (now / 0.25), rel=0.1)
 
 
 def test_a_search_is_slower_where_refusals_take_long():

@@ -307,7 +307,8 @@ class SharedLane(Lane):
                 "open_at": max(0.0, self._open_at + self._shift),
                 "probe_back": self._probe_back,
                 "step": self._pace._step if isinstance(self._pace, Creep) else 0.0,  # noqa: SLF001 - one room
-                "patience": patience(self._latency),  # a creep's as well: slots are leased ahead, the news comes late
+                # A creep's as well: slots are leased ahead, and what is refused is known late.
+                "patience": patience(max(self._latency, _AHEAD / 2)),
                 "ahead": _AHEAD, "horizon": _HORIZON, "probing": _PROBING, "quiet": QUIET, "tell_every": _TELL_EVERY,
             }  # fmt: skip
             told |= {"sent": self._sent, "missed": self._missed, "burst": self._burst, "push": self._push}
