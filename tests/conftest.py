@@ -108,6 +108,31 @@ def virtually(request):
     return running
 
 
+@pytest.fixture
+def beside(virtually):
+    """The same, and the moments at which another task ran meanwhile, which wakes every 0.03 s."""
+
+    def running(main):
+        woke = []
+
+        async def another():
+            while True:
+                woke.append(round(anyio.current_time(), 3))
+                await anyio.sleep(0.03)
+
+        async def both():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(another)
+                came = await main()
+                tasks.cancel_scope.cancel()
+            return came
+
+        came, took = virtually(both)
+        return came, took, [round(moment - woke[0], 3) for moment in woke]
+
+    return running
+
+
 class Waits(list):
     """Seconds asked for, in order."""
 

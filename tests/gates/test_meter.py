@@ -44,9 +44,9 @@ def test_enough_are_counted_alone():
     """Two dozen are good to a few per cent, and the latest say most."""
     meter, now = after((24.0, 23), (12.0, 24))
     assert meter.estimate(now, meter.sent, 0.0) == (2.0, 24)
-    for latest, seen in ((24, 24), (23, 47)):
+    for latest, seen, seconds in ((24, 24, 12), (23, 47, 24)):
         meter, now = after((12.0, 24), (12.0, latest))
-        assert meter.estimate(now, meter.sent, 0.0) == (pytest.approx(seen / (12 if seen == 24 else 24)), seen)
+        assert meter.estimate(now, meter.sent, 0.0) == (pytest.approx(seen / seconds), seen)
 
 
 def test_the_last_eight_refusals_are_kept():
